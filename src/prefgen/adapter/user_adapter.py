@@ -1,0 +1,200 @@
+"""The user adapter: injected into a frozen UNet it makes the model listen to a person; ejected it leaves no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, get_args
+
+import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
+
+from prefgen.adapter.attention import GroupState, UserAttentionProcessor, UserKeysValues, UserState, ValueStart, linear
+from prefgen.adapter.tokens import GROUPS, Group, UserTokens
+from prefgen.core import InputError, ModelError, nearest_hint
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    Strength = float | Float[Tensor, " batch"]
+
+
+class UserAdapter(nn.Module):
+    """Decoupled user cross-attention for every text cross-attention of a UNet (method: IP-Adapter, arXiv 2308.06721).
+
+    It holds two bias-free matrices for each layer and token group and nothing else; the model is never changed, only
+    its attention processors are exchanged while injected.
+
+    ```python
+    adapter = UserAdapter.for_unet(pipe.unet)
+    with adapter.injected(pipe.unet), adapter.users(tokens, like_strength=0.8):
+        velocity = pipe.unet(latents, timestep, text).sample
+    ```
+    """
+
+    def __init__(self, layers: Sequence[nn.ModuleDict], groups: Sequence[Group], d_cross: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.groups = tuple(groups)
+        self.d_cross = d_cross
+        self._state: UserState | None = None
+        self._originals: list[tuple[Attention, object]] = []
+        self._thawed: list[nn.Parameter] = []
+
+    @staticmethod
+    def for_unet(
+        unet: UNet2DConditionModel, groups: Sequence[Group] = GROUPS, *, init: ValueStart = "zero"
+    ) -> UserAdapter:
+        """Builds an adapter of the widths of `unet`.
+
+        Keys start as copies of the text keys. Values start at zero, so that training starts at the plain model
+        (`init="zero"`), or as copies of the text values (`init="copy"`, as IP-Adapter does).
+        """
+        _check_groups(groups)
+        if init not in get_args(ValueStart):
+            raise InputError(f"expected init 'zero' or 'copy', got {init!r}", hint=nearest_hint(init, ("zero", "copy")))
+        attentions = cross_attentions(unet)
+        widths = sorted({linear(attention.to_k).in_features for attention in attentions.values()})
+        if len(widths) != 1:
+            raise ModelError(f"expected a UNet whose cross-attention layers share one input width, got {widths}")
+        layers = [nn.ModuleDict({name: UserKeysValues(a, init) for name in groups}) for a in attentions.values()]
+        return UserAdapter(layers, groups, widths[0])
+
+    @property
+    def state(self) -> UserState | None:
+        """The users of the batch at hand, as set by `users`; None is nobody."""
+        return self._state
+
+    @property
+    def is_injected(self) -> bool:
+        """True between `inject` and `eject`."""
+        return bool(self._originals)
+
+    def inject(self, unet: UNet2DConditionModel) -> None:
+        """Makes `unet` listen to this adapter and freezes it, so that gradients reach only the adapter.
+
+        Raises `ModelError` if the adapter is injected already, has other widths, or if the model carries attention
+        processors of someone else (a stock IP-Adapter, for example).
+        """
+        if self.is_injected:
+            raise ModelError("expected an adapter that is not in use, got one that is injected already")
+        attentions = cross_attentions(unet)
+        self._check_fits(attentions)
+        for layer, attention in enumerate(attentions.values()):
+            self._originals.append((attention, attention.processor))
+            attention.set_processor(
+                UserAttentionProcessor(self, layer, self._branches(layer), attention.processor)  # pyright: ignore[reportArgumentType]
+            )
+        self._thawed = [parameter for parameter in unet.parameters() if parameter.requires_grad]
+        for parameter in self._thawed:
+            parameter.requires_grad_(False)
+
+    def eject(self) -> None:
+        """Gives the model back the very processors it had and thaws what `inject` froze."""
+        for attention, original in self._originals:
+            attention.set_processor(original)  # pyright: ignore[reportArgumentType]
+        for parameter in self._thawed:
+            parameter.requires_grad_(True)
+        self._originals, self._thawed = [], []
+
+    @contextmanager
+    def injected(self, unet: UNet2DConditionModel) -> Iterator[UserAdapter]:
+        """`inject` on entry, `eject` on exit, whatever happens between."""
+        self.inject(unet)
+        try:
+            yield self
+        finally:
+            self.eject()
+
+    @contextmanager
+    def users(
+        self,
+        tokens: UserTokens | None,
+        like_strength: Strength = 1.0,
+        dislike_strength: Strength = 1.0,
+        *,
+        n_plain_rows: int = 0,
+    ) -> Iterator[UserAdapter]:
+        """Says who is listened to: one row of tokens for each row of the model's batch.
+
+        A strength is a number or a tensor `[batch]`. Rows of zero tokens or of strength 0, and everyone if `tokens` is
+        None, get the plain model's output bit for bit. The model's first `n_plain_rows` rows, which come before those
+        of the tokens, hear nobody at no cost: the unconditional half under classifier-free guidance. With gradient
+        checkpointing call `backward` inside this context, since the forward pass is run again there.
+        """
+        previous = self._state
+        self._state = self._state_of(tokens, {"like": like_strength, "dislike": dislike_strength}, n_plain_rows)
+        try:
+            yield self
+        finally:
+            self._state = previous
+
+    def extra_repr(self) -> str:
+        """Names groups, layers and token width, so that `repr` explains the adapter."""
+        return f"groups={self.groups}, n_layers={len(self.layers)}, d_cross={self.d_cross}"
+
+    def _branches(self, layer: int) -> Mapping[Group, UserKeysValues]:
+        return dict(self.layers[layer].items())  # pyright: ignore[reportCallIssue, reportReturnType, reportArgumentType]
+
+    def _state_of(
+        self, tokens: UserTokens | None, strengths: Mapping[Group, Strength], n_plain_rows: int
+    ) -> UserState | None:
+        if tokens is None:
+            return None
+        groups: dict[Group, GroupState] = {}
+        for name in GROUPS:
+            if (rows := tokens.group(name)) is not None:
+                self._check_tokens(name, rows)
+                groups[name] = _group_state(rows, strengths[name])
+        nobody_heard = not any(bool(group.heard.any()) for group in groups.values())
+        return UserState(groups=groups, n_rows=len(tokens), n_plain_rows=n_plain_rows, nobody_heard=nobody_heard)
+
+    def _check_tokens(self, name: Group, tokens: Tensor) -> None:
+        if name not in self.groups:
+            raise InputError(f"expected user tokens of the groups {', '.join(self.groups)}, got {name} tokens")
+        if tokens.shape[-1] != self.d_cross:
+            raise InputError(f"expected {name} tokens of width {self.d_cross}, got {tokens.shape[-1]}")
+
+    def _check_fits(self, attentions: Mapping[str, Attention]) -> None:
+        if len(attentions) != len(self.layers):
+            raise ModelError(f"expected a UNet with {len(self.layers)} cross-attention layers, got {len(attentions)}")
+        for layer, (name, attention) in enumerate(attentions.items()):
+            ours = next(iter(self._branches(layer).values())).to_k_ip
+            theirs = linear(attention.to_k)
+            if (ours.out_features, ours.in_features) != (theirs.out_features, theirs.in_features):
+                raise ModelError(
+                    f"expected {name} to map {ours.in_features} to {ours.out_features} features, "
+                    f"got {theirs.in_features} to {theirs.out_features}"
+                )
+            if type(attention.processor) is not AttnProcessor2_0:
+                raise ModelError(
+                    f"expected AttnProcessor2_0 in {name}, got {type(attention.processor).__name__}",
+                    hint="first `unload_ip_adapter`, eject other adapters, or `set_attn_processor(AttnProcessor2_0())`",
+                )
+
+
+def cross_attentions(unet: UNet2DConditionModel) -> dict[str, Attention]:
+    """The text cross-attention layers by name, in the order in which stock IP-Adapter files number them (1, 3, 5 …)."""
+    names = [name.removesuffix(".processor") for name in unet.attn_processors if name.endswith("attn2.processor")]
+    found = {name: unet.get_submodule(name) for name in names if "motion_modules" not in name}
+    if not found:
+        raise ModelError("expected a UNet with cross-attention layers, got one without any")
+    return {name: module for name, module in found.items() if isinstance(module, Attention)}
+
+
+def _group_state(tokens: Tensor, strength: Strength) -> GroupState:
+    rows = torch.as_tensor(strength, dtype=torch.float32, device=tokens.device)
+    if rows.ndim > 1 or (rows.ndim == 1 and len(rows) != len(tokens)):
+        raise InputError(f"expected a strength for each of {len(tokens)} rows, or one number, got {list(rows.shape)}")
+    rows = rows.expand(len(tokens))
+    somebody = (tokens.detach() != 0).flatten(1).any(dim=1)
+    return GroupState(tokens=tokens, strength=rows, heard=somebody & (rows.detach() != 0))
+
+
+def _check_groups(groups: Sequence[Group]) -> None:
+    unknown = [name for name in groups if name not in GROUPS]
+    if unknown or not groups or len(set(groups)) != len(groups):
+        hint = nearest_hint(unknown[0], GROUPS) if unknown else None
+        raise InputError(f"expected distinct token groups from {', '.join(GROUPS)}, got {tuple(groups)}", hint=hint)

@@ -1,0 +1,6 @@
+"""Hidden states and CLIP features to a user embedding: e_core, e_sem, e_img."""
+
+from prefgen.embedding.features import SideFeatures, stack_sides
+from prefgen.embedding.user_encoder import PARTS, SIDES, UserEncoder, UserEncoderConfig
+
+__all__ = ["PARTS", "SIDES", "SideFeatures", "UserEncoder", "UserEncoderConfig", "stack_sides"]

@@ -1,0 +1,141 @@
+"""Hidden states and picture features to a user embedding `e_u = [ê_sem; e_core; e_img]` and its tokens."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from prefgen.alignment import Projector
+from prefgen.core import ModelError
+from prefgen.embedding.features import SideFeatures
+
+PARTS = ("sem", "core", "img")
+SIDES = ("like", "dislike")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserEncoderConfig:
+    """Widths and layers. `sem_layers` and `core_layers` index the hidden states, as chosen by the probes."""
+
+    d_lm: int
+    d_clip: int
+    d_text: int
+    d_cross: int
+    n_tokens: int
+    sem_layers: tuple[int, ...]
+    core_layers: tuple[int, ...]
+
+
+class LayerMix(nn.Module):
+    """A learned softmax mix over chosen layers, each normalised first (ours; the paper leaves the merge open)."""
+
+    def __init__(self, layers: tuple[int, ...], d: int) -> None:
+        super().__init__()
+        self.layers = list(layers)
+        self.logits = nn.Parameter(torch.zeros(len(layers)))
+        self.norm = nn.LayerNorm(d)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[batch, n_states, d] to [batch, d]."""
+        mixed = self.norm(states[:, self.layers]) * self.logits.softmax(0)[None, :, None]
+        return mixed.sum(1)
+
+
+class PicturePool(nn.Module):
+    """Attention pool over all pictures of a side (ours; the paper takes one, a reviewer fears overfitting to it).
+
+    A picture's weight multiplies its attention, so weight 2 counts like two copies of the picture.
+    """
+
+    def __init__(self, d_clip: int, d_out: int, n_heads: int = 4) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(d_clip)
+        self.score = nn.Linear(d_clip, n_heads)
+        self.value = nn.Linear(d_clip, d_out)
+        self.n_heads = n_heads
+
+    def forward(self, images: Tensor, weights: Tensor) -> Tensor:
+        """[batch, n, d_clip], [batch, n] to [batch, d_out]; an empty row gives zeros."""
+        x = self.norm(images)
+        logits = self.score(x) + weights.clamp_min(1e-12).log()[..., None]
+        attention = torch.where(weights[..., None] > 0, logits, -1e4).softmax(1)
+        value = self.value(x).unflatten(-1, (self.n_heads, -1))
+        pooled = (attention[..., None] * value).sum(1).flatten(1)
+        return pooled * (weights.sum(-1, keepdim=True) > 0)
+
+
+class SideEncoder(nn.Module):
+    """One side's features to `[ê_sem; e_core; e_img]`, each `d_text` wide, and that to user tokens."""
+
+    def __init__(self, config: UserEncoderConfig) -> None:
+        super().__init__()
+        d = config.d_text
+        self.sem_mix = LayerMix(config.sem_layers, config.d_lm)
+        self.sem_map = nn.Sequential(nn.Linear(config.d_lm, 2 * d), nn.GELU(), nn.Linear(2 * d, d))
+        self.core_mix = LayerMix(config.core_layers, config.d_lm)
+        self.core_mean_mix = LayerMix(config.core_layers, config.d_lm)
+        self.core_map = nn.Linear(2 * config.d_lm, d)
+        self.img_pool = PicturePool(config.d_clip, d)
+        self.projector = Projector(3 * d, config.d_cross, config.n_tokens)
+
+    def embed(self, side: SideFeatures) -> dict[str, Tensor]:
+        """`{"sem", "core", "img"}`, each [batch, d_text]. `sem` is what alignment draws to the text space."""
+        core = torch.cat([self.core_mix(side.last), self.core_mean_mix(side.mean)], -1)
+        return {
+            "sem": self.sem_map(self.sem_mix(side.last)),
+            "core": self.core_map(core),
+            "img": self.img_pool(side.images, side.weights),
+        }
+
+    def tokens(self, parts: dict[str, Tensor], keep: dict[str, Tensor] | None = None) -> Tensor:
+        """Parts to tokens [batch, n_tokens, d_cross]; `keep[part]` bool [batch] blanks a part (dropout, ablation)."""
+        kept = [parts[p] if keep is None else parts[p] * keep[p][:, None].to(parts[p].dtype) for p in PARTS]
+        return self.projector(torch.cat(kept, -1))
+
+
+class UserEncoder(nn.Module):
+    """Both sides' encoders. Likes and dislikes are two token groups with weights of their own."""
+
+    def __init__(self, config: UserEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.like = SideEncoder(config)
+        self.dislike = SideEncoder(config)
+
+    def side(self, name: str) -> SideEncoder:
+        """The encoder of `like` or `dislike`."""
+        return self.like if name == "like" else self.dislike
+
+    def forward(self, like: SideFeatures, dislike: SideFeatures) -> dict[str, Tensor]:
+        """Tokens `{"like", "dislike"}`, each [batch, n_tokens, d_cross]."""
+        return {
+            name: self.side(name).tokens(self.side(name).embed(features))
+            for name, features in (("like", like), ("dislike", dislike))
+        }
+
+    def save(self, folder: Path | str, dtype: torch.dtype = torch.float16) -> None:
+        """Writes `config.json` and `model.safetensors`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=1) + "\n")
+        save_file({k: v.to(dtype).contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path | str) -> UserEncoder:
+        """The inverse of `save`. Raises `ModelError` when files are missing or do not fit."""
+        folder = Path(folder)
+        try:
+            raw = json.loads((folder / "config.json").read_text())
+            config = UserEncoderConfig(
+                **{**raw, "sem_layers": tuple(raw["sem_layers"]), "core_layers": tuple(raw["core_layers"])}
+            )
+            model = cls(config)
+            model.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+            raise ModelError(f"expected a user encoder in {folder.name}/, got {error}") from error
+        return model.eval()

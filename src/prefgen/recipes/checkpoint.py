@@ -1,0 +1,60 @@
+"""Checkpoints as safetensors and JSON: nothing is pickled, and a torn write never replaces a whole file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Mapping
+
+import torch
+from safetensors.torch import load_file, save_file
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any] | None = None) -> None:
+    """Writes a safetensors file beside `path` and renames it into place; metadata values become JSON strings."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flat = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
+    part = path.with_suffix(path.suffix + ".part")
+    save_file(flat, part, {k: json.dumps(v) for k, v in (metadata or {}).items()})
+    os.replace(part, path)
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file."""
+    return load_file(path)
+
+
+def save_json(path: Path, value: Any) -> None:
+    """Writes JSON beside `path` and renames it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(path.suffix + ".part")
+    part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    os.replace(part, path)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """An optimiser's state as flat tensors `{parameter index}.{name}`."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{name}": torch.as_tensor(v) for i, slot in state.items() for name, v in slot.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """The inverse of `optimizer_tensors`."""
+    slots: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        slots.setdefault(int(index), {})[name] = value
+    whole = optimizer.state_dict()
+    whole["state"] = slots
+    optimizer.load_state_dict(whole)
+
+
+def with_prefix(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Keys with `prefix.` put before them."""
+    return {f"{prefix}.{k}": v for k, v in tensors.items()}
+
+
+def under_prefix(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors whose keys start with `prefix.`, without it."""
+    return {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + ".")}

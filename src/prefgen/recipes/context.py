@@ -1,0 +1,32 @@
+"""What every stage of a training run is given: where, how large, and until when."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prefgen.recipes.loop import Deadline
+from prefgen.recipes.pictures import paint_pictures
+from prefgen.recipes.presets import Preset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """One training run. `work` holds checkpoints and caches (may be lost), `out` the model folder that is built."""
+
+    preset: Preset
+    work: Path
+    out: Path
+    deadline: Deadline
+
+    def pictures(self, split: str = "train") -> np.ndarray:
+        """uint8 [n, 64, 64, 3], painted on first use."""
+        n = self.preset.n_pictures if split == "train" else max(64, self.preset.n_pictures // 30)
+        return paint_pictures(self.work / "pictures", split, n, self.preset.seed)
+
+    def say(self, message: str) -> None:
+        """A line for the person at the terminal."""
+        print(message, file=sys.stderr, flush=True)

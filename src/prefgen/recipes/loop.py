@@ -1,0 +1,205 @@
+"""One training loop for every stage: resumable bit for bit, bounded in minutes, and telling what it does.
+
+A step's batch and noise depend on the step's number alone (`seed_of(stage, step)`), so the data cursor and every
+random state are the step counter; with weights, EMA and optimiser state saved, a killed run resumes as if unbroken.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from prefgen.core import seed_of
+from prefgen.recipes.checkpoint import (
+    load_tensors,
+    optimizer_tensors,
+    restore_optimizer,
+    save_json,
+    save_tensors,
+    under_prefix,
+    with_prefix,
+)
+
+
+@dataclass(kw_only=True)
+class Deadline:
+    """When this call must stop. `minutes` None means never."""
+
+    minutes: float | None = None
+    start_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the time is up."""
+        return self.minutes is not None and time.monotonic() - self.start_s > self.minutes * 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """Settings of one stage's loop; progress counts samples."""
+
+    n_samples: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.01
+    warmup_samples: int = 2_000
+    decay_fraction: float = 0.25
+    """Share of the samples, at the end, over which the learning rate falls to a twentieth."""
+    ema_decay: float = 0.0
+    clip_norm: float = 1.0
+    beta2: float = 0.99
+    seed: int = 0
+    bf16: bool = True
+    save_every_s: float = 120.0
+    log_every_s: float = 20.0
+
+    def rate_at(self, n_seen: int) -> float:
+        """Learning rate after `n_seen` samples: linear warm-up, constant, linear decay."""
+        warm = min(1.0, (n_seen + self.batch_size) / max(self.warmup_samples, 1))
+        start = self.n_samples * (1 - self.decay_fraction)
+        late = max(0.0, (n_seen - start) / max(self.n_samples - start, 1))
+        return self.learning_rate * warm * (1 - 0.95 * min(late, 1.0))
+
+
+class Unfinished(Exception):
+    """Raised when the time of this call is up before the stage is done; the same command resumes."""
+
+
+class Loop:
+    """Trains `module` on `loss_fn(step, generator) -> {"loss": tensor, ...}` until `n_samples` have been seen."""
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        module: nn.Module,
+        loss_fn: Callable[[int, torch.Generator], Mapping[str, Tensor]],
+        settings: LoopSettings,
+        validate_fn: Callable[[nn.Module, int], Mapping[str, float]] | None = None,
+    ) -> None:
+        self.name, self.folder, self.module = name, folder, module
+        self.loss_fn, self.settings, self.validate_fn = loss_fn, settings, validate_fn
+        self.parameters = {k: p for k, p in module.named_parameters() if p.requires_grad}
+        self.optimizer = torch.optim.AdamW(
+            list(self.parameters.values()),
+            settings.learning_rate,
+            betas=(0.9, settings.beta2),
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.ema = {k: p.detach().clone() for k, p in self.parameters.items()} if settings.ema_decay else {}
+        self.step = 0
+        self.trained_s = 0.0
+
+    @property
+    def n_seen(self) -> int:
+        """Samples seen so far."""
+        return self.step * self.settings.batch_size
+
+    @property
+    def path(self) -> Path:
+        """The checkpoint file."""
+        return self.folder / f"{self.name}.checkpoint.safetensors"
+
+    def save(self) -> None:
+        """Writes weights, EMA, optimiser and step."""
+        tensors = {
+            **with_prefix("model", self.parameters),
+            **with_prefix("buffer", dict(self.module.named_buffers())),
+            **with_prefix("ema", self.ema),
+            **with_prefix("optimizer", optimizer_tensors(self.optimizer)),
+            "step": torch.tensor(self.step),
+            "trained_s": torch.tensor(self.trained_s, dtype=torch.float64),
+        }
+        save_tensors(self.path, tensors)
+
+    def restore(self) -> bool:
+        """Loads the checkpoint if there is one."""
+        if not self.path.exists():
+            return False
+        tensors = load_tensors(self.path)
+        with torch.no_grad():
+            for kind, target in (("model", self.parameters), ("buffer", dict(self.module.named_buffers())), ("ema", self.ema)):
+                for key, value in under_prefix(kind, tensors).items():
+                    target[key].copy_(value)
+        restore_optimizer(self.optimizer, under_prefix("optimizer", tensors))
+        self.step, self.trained_s = int(tensors["step"]), float(tensors["trained_s"])
+        return True
+
+    def use_ema(self) -> None:
+        """Puts the averaged weights into the module (for saving or evaluation after training)."""
+        with torch.no_grad():
+            for key, value in self.ema.items():
+                self.parameters[key].copy_(value)
+
+    def _average(self) -> None:
+        decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.ema.values()), [p.detach() for p in self.parameters.values()], 1 - decay)
+
+    def one_step(self) -> dict[str, float]:
+        """One optimiser step; everything random in it comes from the step's number."""
+        s = self.settings
+        seed = seed_of(self.name, s.seed, self.step)
+        torch.manual_seed(seed)
+        for group in self.optimizer.param_groups:
+            group["lr"] = s.rate_at(self.n_seen)
+        self.module.train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=s.bf16):
+            losses = self.loss_fn(self.step, torch.Generator().manual_seed(seed))
+        losses["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), s.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.ema:
+            self._average()
+        return {k: float(v.detach()) for k, v in losses.items()}
+
+    def run(self, deadline: Deadline) -> None:
+        """Trains to the end, or to the deadline (then saves and raises `Unfinished`)."""
+        self.restore()
+        last_save = last_log = begin = time.monotonic()
+        sums: dict[str, float] = {}
+        n_logged, first_step = 0, self.step
+        while self.n_seen < self.settings.n_samples:
+            for key, value in self.one_step().items():
+                sums[key] = sums.get(key, 0.0) + value
+            n_logged += 1
+            now = time.monotonic()
+            if now - last_log > self.settings.log_every_s:
+                self._log({k: v / n_logged for k, v in sums.items()}, (self.step - first_step) / (now - begin))
+                sums, n_logged, last_log = {}, 0, now
+            if now - last_save > self.settings.save_every_s or deadline.passed:
+                self.trained_s += now - last_save
+                self.save()
+                last_save = now
+                if deadline.passed:
+                    raise Unfinished(f"{self.name}: {self.n_seen} of {self.settings.n_samples} samples")
+        self.trained_s += time.monotonic() - last_save
+        self.save()
+        self._report()
+
+    def _log(self, means: Mapping[str, float], steps_per_s: float) -> None:
+        s = self.settings
+        left_s = (s.n_samples - self.n_seen) / max(steps_per_s * s.batch_size, 1e-9)
+        losses = " ".join(f"{k} {v:.4f}" for k, v in means.items())
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        line = f"{self.name} {self.n_seen}/{s.n_samples} {steps_per_s * s.batch_size:.1f}/s {losses} {left_s / 60:.0f} min left, {memory:.1f} GiB"
+        print(line, file=sys.stderr, flush=True)
+        with (self.folder / f"{self.name}.log.jsonl").open("a") as log:
+            log.write(json.dumps({"samples": self.n_seen, **means}) + "\n")
+
+    def _report(self) -> None:
+        report: dict[str, float] = {"samples": self.n_seen, "minutes": self.trained_s / 60}
+        if self.validate_fn:
+            report |= self.validate_fn(self.module, self.n_seen)
+        save_json(self.folder / f"{self.name}.report.json", report)
+        print(f"{self.name} done: {json.dumps(report)}", file=sys.stderr, flush=True)

@@ -1,0 +1,307 @@
+"""The contract of every adapter, held against every kind of UNet, start and set of groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor2_0
+
+from prefgen.adapter import UserAdapter, UserTokens, with_unconditional
+from prefgen.core import PrefGenError
+from tiny_diffusion import random_tokens, tiny_sdxl_unet, tiny_unet, trained_adapter
+
+UNETS: dict[str, Callable[[], UNet2DConditionModel]] = {"sd": tiny_unet, "sdxl": tiny_sdxl_unet}
+
+
+def call(unet: UNet2DConditionModel, n: int = 3) -> torch.Tensor:
+    """One velocity prediction for the same random inputs whenever it is called."""
+    draw = torch.Generator().manual_seed(9)
+    text = torch.randn(n, 7, unet.config.cross_attention_dim, generator=draw)
+    latents = torch.randn(n, 4, 8, 8, generator=draw)
+    added = {"text_embeds": torch.randn(n, 32, generator=draw), "time_ids": torch.zeros(n, 6)}
+    return unet(latents, 500, text, added_cond_kwargs=added).sample
+
+
+def check_adapter(adapter: UserAdapter, unet: UNet2DConditionModel, tokens: UserTokens) -> None:
+    """Everything that must hold of an adapter whose weights matter, for three rows of tokens of its groups."""
+    assert len(tokens) == 3
+    with torch.no_grad():
+        _check_traceless(adapter, unet, tokens)
+        _check_plain_bits(adapter, unet, tokens)
+        _check_rows_apart(adapter, unet, tokens)
+    _check_gradients(adapter, unet, tokens)
+
+
+def _check_traceless(adapter: UserAdapter, unet: UNet2DConditionModel, tokens: UserTokens) -> None:
+    plain, processors = call(unet), dict(unet.attn_processors)
+    names, trainable = list(unet.state_dict()), [p.requires_grad for p in unet.parameters()]
+    with adapter.injected(unet), adapter.users(tokens):
+        assert list(unet.state_dict()) == names
+        assert not torch.equal(call(unet), plain)
+    assert not adapter.is_injected
+    assert adapter.state is None
+    assert all(unet.attn_processors[name] is processor for name, processor in processors.items())
+    assert [p.requires_grad for p in unet.parameters()] == trainable
+    assert torch.equal(call(unet), plain)
+
+
+def _check_plain_bits(adapter: UserAdapter, unet: UNet2DConditionModel, tokens: UserTokens) -> None:
+    plain = call(unet)
+    with adapter.injected(unet):
+        assert torch.equal(call(unet), plain)
+        for users, strength in ((None, 1.0), (tokens.nobody(), 1.0), (tokens, 0.0), (tokens, torch.zeros(3))):
+            with adapter.users(users, strength, strength):
+                assert torch.equal(call(unet), plain)
+                with torch.enable_grad():
+                    assert torch.equal(call(unet), plain)
+        strength = torch.tensor([1.0, 0.0, 1.0])
+        with adapter.users(tokens, strength, strength):
+            out = call(unet)
+        assert torch.equal(out[1], plain[1])
+        assert not torch.equal(out[0], plain[0])
+
+
+def _check_rows_apart(adapter: UserAdapter, unet: UNet2DConditionModel, tokens: UserTokens) -> None:
+    strangers = random_tokens(3, seed=77, d_cross=adapter.d_cross)
+    mixed = UserTokens(
+        **{
+            name: torch.cat([strangers.group(name)[:1], tokens.group(name)[1:2], strangers.group(name)[2:]])
+            for name in adapter.groups
+        }
+    )
+    with adapter.injected(unet):
+        with adapter.users(tokens):
+            ours = call(unet)
+        with adapter.users(mixed):
+            theirs = call(unet)
+        for name in adapter.groups:
+            weaker = {f"{name}_strength": torch.tensor([1.0, 0.5, 1.0])}
+            with adapter.users(tokens, **weaker):
+                assert torch.equal(call(unet)[0], ours[0])
+                assert not torch.equal(call(unet)[1], ours[1])
+    assert torch.equal(ours[1], theirs[1])
+    assert not torch.equal(ours[0], theirs[0])
+
+
+def _check_gradients(adapter: UserAdapter, unet: UNet2DConditionModel, tokens: UserTokens) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        unet.train()
+        unet.enable_gradient_checkpointing() if checkpointing else unet.disable_gradient_checkpointing()
+        adapter.zero_grad(set_to_none=True)
+        with adapter.injected(unet), adapter.users(tokens):
+            call(unet).square().mean().backward()
+        assert all(parameter.grad is None for parameter in unet.parameters())
+        gradients.append([parameter.grad for parameter in adapter.parameters()])
+        assert all(gradient is not None and gradient.abs().max() > 0 for gradient in gradients[-1])
+    torch.testing.assert_close(gradients[0], gradients[1])
+    unet.eval()
+    unet.disable_gradient_checkpointing()
+
+
+@pytest.mark.parametrize("kind", UNETS)
+@pytest.mark.parametrize("groups", [("like", "dislike"), ("like",)])
+def test_contract(kind: str, groups: tuple) -> None:
+    unet = UNETS[kind]()
+    adapter = trained_adapter(unet, groups=groups)
+    tokens = random_tokens(3, d_cross=adapter.d_cross)
+    check_adapter(adapter, unet, UserTokens(**{name: tokens.group(name) for name in groups}))
+
+
+@pytest.mark.parametrize("kind", UNETS)
+def test_starts_as_the_identity_and_leaves_it_after_one_step(kind: str) -> None:
+    unet = UNETS[kind]()
+    adapter, copied = UserAdapter.for_unet(unet), UserAdapter.for_unet(unet, init="copy")
+    tokens = random_tokens(3, d_cross=adapter.d_cross)
+    plain = call(unet).detach()
+    with adapter.injected(unet), adapter.users(tokens):
+        out = call(unet)
+        assert torch.equal(out, plain)
+        (out - 1).square().mean().backward()
+        torch.optim.SGD(adapter.parameters(), lr=1.0).step()
+        assert not torch.equal(call(unet), plain)
+    with copied.injected(unet), copied.users(tokens):
+        assert not torch.equal(call(unet), plain)
+
+
+def test_formula_in_one_layer() -> None:
+    """Z = Attn(Q, text) + s₊·Attn(Q, like) + s₋·Attn(Q, dislike), written out."""
+    unet = tiny_unet()
+    adapter = trained_adapter(unet)
+    tokens = random_tokens(2)
+    name = next(name for name in unet.attn_processors if name.endswith("attn2.processor"))
+    attn = unet.get_submodule(name.removesuffix(".processor"))
+    hidden, text = torch.randn(2, 5, attn.to_q.in_features), torch.randn(2, 7, 32)
+
+    def attend(key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        q, k, v = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (attn.to_q(hidden), key, value))
+        weights = (q @ k.transpose(-1, -2) / k.shape[-1] ** 0.5).softmax(-1)
+        return (weights @ v).transpose(1, 2).flatten(2)
+
+    likes, dislikes = adapter.layers[0]["like"](tokens.like), adapter.layers[0]["dislike"](tokens.dislike)
+    z = attend(attn.to_k(text), attn.to_v(text)) + 0.7 * attend(*likes) + 0.2 * attend(*dislikes)
+    with adapter.injected(unet), adapter.users(tokens, 0.7, 0.2):
+        torch.testing.assert_close(attn(hidden, text), attn.to_out[0](z))
+
+
+def test_norms_masks_and_residuals_follow_the_stock_processor() -> None:
+    """A layer with group norm, residual, rescaling, query and key norms, on a 4-d input, with a text mask."""
+    from diffusers.models.attention_processor import Attention
+
+    torch.manual_seed(0)
+    attn = Attention(
+        query_dim=16,
+        cross_attention_dim=32,
+        heads=2,
+        dim_head=8,
+        norm_num_groups=4,
+        residual_connection=True,
+        rescale_output_factor=2.0,
+        qk_norm="layer_norm",
+        cross_attention_norm="layer_norm",
+        bias=True,
+    )
+    unet = tiny_unet()
+    adapter = trained_adapter(unet)
+    from prefgen.adapter.attention import UserAttentionProcessor, UserKeysValues
+
+    branches = {"like": UserKeysValues(attn, "copy")}
+    hidden, text = torch.randn(2, 16, 3, 3), torch.randn(2, 7, 32)
+    mask = torch.zeros(2, 1, 7).masked_fill(torch.arange(7) > 4, -1e4)
+    plain = attn(hidden, text, attention_mask=mask)
+    attn.set_processor(UserAttentionProcessor(adapter, 0, branches, attn.processor))
+    with adapter.users(UserTokens(like=random_tokens(2).like), torch.tensor([0.0, 1.0])):
+        out = attn(hidden, text, attention_mask=mask)
+    assert torch.equal(out[0], plain[0])
+    assert not torch.allclose(out[1], plain[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_trains_and_keeps_plain_rows(dtype: torch.dtype) -> None:
+    unet = tiny_unet()
+    adapter, tokens = trained_adapter(unet), random_tokens(3)
+    with torch.autocast("cpu", dtype):
+        plain = call(unet).detach()
+        with adapter.injected(unet), adapter.users(tokens, torch.tensor([1.0, 0.0, 1.0]), 0.0):
+            out = call(unet)
+            out.float().square().mean().backward()
+    assert torch.equal(out[1], plain[1])
+    assert not torch.equal(out[0], plain[0])
+    assert adapter.layers[0]["like"].to_k_ip.weight.grad.dtype == torch.float32
+
+
+def test_half_precision_model_with_float32_adapter() -> None:
+    unet = tiny_unet().to(torch.bfloat16)
+    adapter = trained_adapter(unet)
+    latents, text = torch.randn(3, 4, 8, 8).bfloat16(), torch.randn(3, 7, 32).bfloat16()
+    assert next(adapter.parameters()).dtype == torch.float32
+    with adapter.injected(unet), adapter.users(random_tokens(3)):
+        assert unet(latents, 500, text).sample.dtype == torch.bfloat16
+
+
+def test_everyone_dropped_still_trains() -> None:
+    """A training step whose users were all dropped has a graph, and zero gradients."""
+    unet = tiny_unet()
+    adapter = trained_adapter(unet)
+    with adapter.injected(unet), adapter.users(random_tokens(3).nobody()):
+        call(unet).mean().backward()
+    assert all(parameter.grad.abs().max() == 0 for parameter in adapter.parameters())
+
+
+def test_gradients_reach_the_tokens_and_the_strength_but_no_dropped_row() -> None:
+    unet = tiny_unet()
+    adapter = trained_adapter(unet)
+    like = random_tokens(3).like.clone()
+    like[1] = 0
+    like.requires_grad_()
+    strength = torch.ones(3, requires_grad=True)
+    with adapter.injected(unet), adapter.users(UserTokens(like=like), strength):
+        call(unet).square().mean().backward()
+    assert like.grad[0].abs().max() > 0
+    assert like.grad[1].abs().max() == 0
+    assert strength.grad[0] != 0
+    assert strength.grad[1] == 0
+
+
+def test_backward_outside_the_context_under_checkpointing_fails_loudly() -> None:
+    unet = tiny_unet().train()
+    unet.enable_gradient_checkpointing()
+    adapter = trained_adapter(unet)
+    with adapter.injected(unet):
+        with adapter.users(random_tokens(3)):
+            loss = call(unet).mean()
+        with pytest.raises(torch.utils.checkpoint.CheckpointError):
+            loss.backward()
+
+
+def test_unconditional_half_hears_nobody() -> None:
+    unet = tiny_unet()
+    adapter, tokens = trained_adapter(unet), random_tokens(2)
+    with torch.no_grad():
+        plain = call(unet, 4)
+        with adapter.injected(unet), adapter.users(with_unconditional(tokens)):
+            out = call(unet, 4)
+        with adapter.injected(unet), adapter.users(with_unconditional(tokens, random_tokens(2, 5))):
+            both = call(unet, 4)
+        with adapter.injected(unet), adapter.users(tokens, torch.ones(2), n_plain_rows=2):
+            leading = call(unet, 4)
+    assert torch.equal(leading[:2], plain[:2])
+    torch.testing.assert_close(leading, out)
+    assert torch.equal(out[:2], plain[:2])
+    assert not torch.equal(both[:2], plain[:2])
+    assert torch.equal(both[2:], out[2:])
+
+
+def test_state_is_restored_after_an_error_and_may_nest() -> None:
+    unet = tiny_unet()
+    adapter, tokens = trained_adapter(unet), random_tokens(3)
+
+    def fail_inside() -> None:
+        with adapter.injected(unet), adapter.users(tokens):
+            outer = adapter.state
+            with adapter.users(None):
+                assert adapter.state is None
+            assert adapter.state is outer
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail_inside()
+    assert adapter.state is None
+    assert all(type(p) is AttnProcessor2_0 for p in unet.attn_processors.values())
+
+
+def test_mistakes_are_told() -> None:
+    unet = tiny_unet()
+    adapter, tokens = UserAdapter.for_unet(unet, ("like",)), random_tokens(3)
+    likes = UserTokens(like=tokens.like)
+    with pytest.raises(PrefGenError, match="groups like, got dislike"), adapter.users(tokens):
+        pass
+    with pytest.raises(PrefGenError, match="width 32, got 16"), adapter.users(UserTokens(like=torch.zeros(1, 1, 16))):
+        pass
+    with pytest.raises(PrefGenError, match="each of 3 rows"), adapter.users(likes, torch.ones(2)):
+        pass
+    with pytest.raises(PrefGenError, match="cross-attention layers"), adapter.injected(tiny_sdxl_unet()):
+        pass
+    with pytest.raises(PrefGenError, match=r"batch of 0 \+ 3 rows"), adapter.injected(unet), adapter.users(likes):
+        call(unet, 6)
+    with adapter.injected(unet):
+        with pytest.raises(PrefGenError, match="injected already"):
+            adapter.inject(unet)
+        with pytest.raises(PrefGenError, match="UserAttentionProcessor"):
+            UserAdapter.for_unet(unet).inject(unet)
+    with pytest.raises(PrefGenError, match="hint: did you mean 'like'"):
+        UserAdapter.for_unet(unet, ("likes",))
+    with pytest.raises(PrefGenError, match="'zero' or 'copy'"):
+        UserAdapter.for_unet(unet, init="ones")
+
+
+def test_failed_injection_leaves_no_trace() -> None:
+    unet = tiny_unet(cross_attention_dim=16)
+    adapter = UserAdapter.for_unet(tiny_unet())
+    with pytest.raises(PrefGenError, match="to map"):
+        adapter.inject(unet)
+    assert not adapter.is_injected
+    assert all(type(p) is AttnProcessor2_0 for p in unet.attn_processors.values())
