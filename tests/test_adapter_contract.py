@@ -172,7 +172,7 @@ def test_norms_masks_and_residuals_follow_the_stock_processor() -> None:
     hidden, text = torch.randn(2, 16, 3, 3), torch.randn(2, 7, 32)
     mask = torch.zeros(2, 1, 7).masked_fill(torch.arange(7) > 4, -1e4)
     plain = attn(hidden, text, attention_mask=mask)
-    attn.set_processor(UserAttentionProcessor(adapter, 0, branches, attn.processor))
+    attn.set_processor(UserAttentionProcessor(lambda: adapter.state, 0, branches, attn.processor))
     with adapter.users(UserTokens(like=random_tokens(2).like), torch.tensor([0.0, 1.0])):
         out = attn(hidden, text, attention_mask=mask)
     assert torch.equal(out[0], plain[0])

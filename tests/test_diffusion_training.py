@@ -77,7 +77,7 @@ def test_scheduler_tells_the_model_a_thousand_times_t() -> None:
     assert scheduler.sigmas[-1] == 0
     assert scheduler.init_noise_sigma == 1
     with pytest.raises(PrefGenError, match="flow_shift"):
-        flow_scheduler(0)
+        flow_scheduler(0.0)
 
 
 def test_times_are_logit_normal_and_shift_in_logits() -> None:

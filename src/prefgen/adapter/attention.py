@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -79,13 +79,6 @@ class UserState:
         return not self.groups or (self.nobody_heard and not torch.is_grad_enabled())
 
 
-class StateHolder(Protocol):
-    """Whoever knows the users of the batch at hand."""
-
-    @property
-    def state(self) -> UserState | None: ...
-
-
 class UserAttentionProcessor:
     """`Z = Attn(Q, K_text, V_text) + Σ_group s_group · Attn(Q, K_group, V_group)` in one attention layer.
 
@@ -95,9 +88,13 @@ class UserAttentionProcessor:
     """
 
     def __init__(
-        self, holder: StateHolder, layer: int, branches: Mapping[Group, UserKeysValues], original: object
+        self,
+        current_state: Callable[[], UserState | None],
+        layer: int,
+        branches: Mapping[Group, UserKeysValues],
+        original: object,
     ) -> None:
-        self.holder = holder
+        self.current_state = current_state
         self.layer = layer
         self.branches = branches
         self.original = original
@@ -110,7 +107,7 @@ class UserAttentionProcessor:
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
     ) -> Tensor:
-        state = self.holder.state
+        state = self.current_state()
         if state is None or state.idle:
             return self.original(attn, hidden_states, encoder_hidden_states, attention_mask, temb)  # pyright: ignore[reportCallIssue]
         residual = hidden_states

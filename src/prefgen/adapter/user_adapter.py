@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
@@ -44,23 +44,19 @@ class UserAdapter(nn.Module):
         self._thawed: list[nn.Parameter] = []
 
     @staticmethod
-    def for_unet(
-        unet: UNet2DConditionModel, groups: Sequence[Group] = GROUPS, *, init: ValueStart = "zero"
-    ) -> UserAdapter:
+    def for_unet(unet: UNet2DConditionModel, groups: Sequence[str] = GROUPS, *, init: str = "zero") -> UserAdapter:
         """Builds an adapter of the widths of `unet`.
 
         Keys start as copies of the text keys. Values start at zero, so that training starts at the plain model
         (`init="zero"`), or as copies of the text values (`init="copy"`, as IP-Adapter does).
         """
-        _check_groups(groups)
-        if init not in get_args(ValueStart):
-            raise InputError(f"expected init 'zero' or 'copy', got {init!r}", hint=nearest_hint(init, ("zero", "copy")))
+        names, start = _checked_groups(groups), _checked_start(init)
         attentions = cross_attentions(unet)
         widths = sorted({linear(attention.to_k).in_features for attention in attentions.values()})
         if len(widths) != 1:
             raise ModelError(f"expected a UNet whose cross-attention layers share one input width, got {widths}")
-        layers = [nn.ModuleDict({name: UserKeysValues(a, init) for name in groups}) for a in attentions.values()]
-        return UserAdapter(layers, groups, widths[0])
+        layers = [nn.ModuleDict({name: UserKeysValues(a, start) for name in names}) for a in attentions.values()]
+        return UserAdapter(layers, names, widths[0])
 
     @property
     def state(self) -> UserState | None:
@@ -85,7 +81,7 @@ class UserAdapter(nn.Module):
         for layer, attention in enumerate(attentions.values()):
             self._originals.append((attention, attention.processor))
             attention.set_processor(
-                UserAttentionProcessor(self, layer, self._branches(layer), attention.processor)  # pyright: ignore[reportArgumentType]
+                UserAttentionProcessor(lambda: self._state, layer, self._branches(layer), attention.processor)  # pyright: ignore[reportArgumentType]
             )
         self._thawed = [parameter for parameter in unet.parameters() if parameter.requires_grad]
         for parameter in self._thawed:
@@ -193,8 +189,16 @@ def _group_state(tokens: Tensor, strength: Strength) -> GroupState:
     return GroupState(tokens=tokens, strength=rows, heard=somebody & (rows.detach() != 0))
 
 
-def _check_groups(groups: Sequence[Group]) -> None:
+def _checked_groups(groups: Sequence[str]) -> tuple[Group, ...]:
     unknown = [name for name in groups if name not in GROUPS]
     if unknown or not groups or len(set(groups)) != len(groups):
         hint = nearest_hint(unknown[0], GROUPS) if unknown else None
         raise InputError(f"expected distinct token groups from {', '.join(GROUPS)}, got {tuple(groups)}", hint=hint)
+    return cast(tuple[Group, ...], tuple(groups))
+
+
+def _checked_start(init: str) -> ValueStart:
+    starts = get_args(ValueStart)
+    if init not in starts:
+        raise InputError(f"expected init 'zero' or 'copy', got {init!r}", hint=nearest_hint(init, starts))
+    return cast(ValueStart, init)

@@ -1,1 +1,55 @@
-"""."""
+"""Preference questions, the fine-tuned multimodal language model, and its hidden states: one port for every family."""
+
+from prefgen.mllm.calibration import calibration_error, fit_temperature
+from prefgen.mllm.capture import captured_layers, language_model
+from prefgen.mllm.chat import ChatFrame, answer_token, chat_frame
+from prefgen.mllm.lora import merged, with_lora
+from prefgen.mllm.losses import answer_loss, preference_loss, same_user_loss
+from prefgen.mllm.packing import Branch, Pack, PackedBatch, answer_log_likelihoods, pack, run_packed
+from prefgen.mllm.small_idefics2 import new_idefics2, new_processor, train_tokenizer
+from prefgen.mllm.wording import (
+    DISLIKES_QUESTION,
+    LIKES_QUESTION,
+    Told,
+    choice_question,
+    history_parts,
+    like_question,
+    same_user_question,
+    told_from,
+    with_reason,
+    word_question,
+)
+
+__all__ = [
+    "DISLIKES_QUESTION",
+    "LIKES_QUESTION",
+    "Branch",
+    "ChatFrame",
+    "Pack",
+    "PackedBatch",
+    "Told",
+    "answer_log_likelihoods",
+    "answer_loss",
+    "answer_token",
+    "calibration_error",
+    "captured_layers",
+    "chat_frame",
+    "choice_question",
+    "fit_temperature",
+    "history_parts",
+    "language_model",
+    "like_question",
+    "merged",
+    "new_idefics2",
+    "new_processor",
+    "pack",
+    "preference_loss",
+    "run_packed",
+    "same_user_loss",
+    "same_user_question",
+    "told_from",
+    "train_tokenizer",
+    "with_lora",
+    "with_reason",
+    "word_question",
+]

@@ -1,1 +1,51 @@
-"""."""
+"""`PrefGen` and `Profile`: the whole chain behind two names."""
+
+from prefgen.pipeline.card import Defaults, ModelCard, hash_of_folder, read_card, write_card
+from prefgen.pipeline.demo import paint_demo
+from prefgen.pipeline.embed import EMBEDDING_VERSION, Encoders, person_tokens, picture_features
+from prefgen.pipeline.explanation import Explanation, Word
+from prefgen.pipeline.known import Familiarity, describe_known, familiarity
+from prefgen.pipeline.model import PrefGen, PrefGenOutput, model_folder
+from prefgen.pipeline.png import save_png
+from prefgen.pipeline.ports import PreferenceModel, SideStates
+from prefgen.pipeline.profile import Profile
+from prefgen.pipeline.profile_file import FORMAT_VERSION
+from prefgen.pipeline.sheet import Sentence, Strip, contact_sheet
+from prefgen.pipeline.stored import MAX_STORED_PX, stored_history, stored_picture
+from prefgen.pipeline.word_edits import WordEdits
+from prefgen.pipeline.words import UnknownWord, unknown_words
+
+__all__ = [
+    "EMBEDDING_VERSION",
+    "FORMAT_VERSION",
+    "MAX_STORED_PX",
+    "Defaults",
+    "Encoders",
+    "Explanation",
+    "Familiarity",
+    "ModelCard",
+    "PrefGen",
+    "PrefGenOutput",
+    "PreferenceModel",
+    "Profile",
+    "Sentence",
+    "SideStates",
+    "Strip",
+    "UnknownWord",
+    "Word",
+    "WordEdits",
+    "contact_sheet",
+    "describe_known",
+    "familiarity",
+    "hash_of_folder",
+    "model_folder",
+    "paint_demo",
+    "person_tokens",
+    "picture_features",
+    "read_card",
+    "save_png",
+    "stored_history",
+    "stored_picture",
+    "unknown_words",
+    "write_card",
+]

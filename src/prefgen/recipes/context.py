@@ -24,7 +24,8 @@ class Context:
 
     def pictures(self, split: str = "train") -> np.ndarray:
         """uint8 [n, 64, 64, 3], painted on first use."""
-        n = self.preset.n_pictures if split == "train" else max(64, self.preset.n_pictures // 30)
+        share = {"train": 1, "twins": 3}.get(split, 30)
+        n = max(64, self.preset.n_pictures // share)
         return paint_pictures(self.work / "pictures", split, n, self.preset.seed)
 
     def say(self, message: str) -> None:

@@ -59,6 +59,8 @@ class LoopSettings:
     seed: int = 0
     bf16: bool = True
     save_every_s: float = 120.0
+    show_every: int = 24_000
+    """Validation pictures after this many samples."""
     log_every_s: float = 20.0
 
     def rate_at(self, n_seen: int) -> float:
@@ -84,9 +86,11 @@ class Loop:
         loss_fn: Callable[[int, torch.Generator], Mapping[str, Tensor]],
         settings: LoopSettings,
         validate_fn: Callable[[nn.Module, int], Mapping[str, float]] | None = None,
+        show_fn: Callable[[int], None] | None = None,
     ) -> None:
         self.name, self.folder, self.module = name, folder, module
         self.loss_fn, self.settings, self.validate_fn = loss_fn, settings, validate_fn
+        self.show_fn = show_fn
         self.parameters = {k: p for k, p in module.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
             list(self.parameters.values()),
@@ -173,6 +177,8 @@ class Loop:
             for key, value in self.one_step().items():
                 sums[key] = sums.get(key, 0.0) + value
             n_logged += 1
+            if self.show_fn and self.n_seen // self.settings.show_every != (self.n_seen - self.settings.batch_size) // self.settings.show_every:
+                self._show()
             now = time.monotonic()
             if now - last_log > self.settings.log_every_s:
                 self._log({k: v / n_logged for k, v in sums.items()}, (self.step - first_step) / (now - begin))
@@ -186,6 +192,17 @@ class Loop:
         self.trained_s += time.monotonic() - last_save
         self.save()
         self._report()
+
+    def _show(self) -> None:
+        """Validation pictures with the averaged weights, which are put back afterwards."""
+        kept = {k: p.detach().clone() for k, p in self.parameters.items()}
+        self.use_ema()
+        self.module.eval()
+        assert self.show_fn is not None
+        self.show_fn(self.n_seen)
+        with torch.no_grad():
+            for key, value in kept.items():
+                self.parameters[key].copy_(value)
 
     def _log(self, means: Mapping[str, float], steps_per_s: float) -> None:
         s = self.settings

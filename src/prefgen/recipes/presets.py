@@ -21,16 +21,19 @@ class Preset:
     # autoencoder
     ae_channels: tuple[int, ...] = (32, 64, 128)
     latent_channels: int = 8
-    ae_samples: int = 80_000
+    ae_samples: int = 56_000
     ae_batch: int = 16
     ae_rate: float = 1e-3
     # CLIP
-    clip_width: int = 192
-    clip_vision_layers: int = 6
-    clip_text_layers: int = 4
-    clip_samples: int = 400_000
-    clip_batch: int = 192
-    clip_rate: float = 8e-4
+    clip_width: int = 128
+    """Width of the vision tower."""
+    clip_vision_layers: int = 5
+    text_width: int = 192
+    """Width of the text tower, of every embedding, and of the generator's cross-attention."""
+    clip_text_layers: int = 3
+    clip_samples: int = 130_000
+    clip_batch: int = 128
+    clip_rate: float = 1e-3
     # generator
     unet_channels: tuple[int, ...] = (96, 192, 256)
     unet_samples: int = 1_500_000
@@ -45,8 +48,25 @@ class Preset:
     mllm_vqa_samples: int = 100_000
     mllm_batch: int = 32
     mllm_rate: float = 6e-4
+    mllm_vocabulary: int = 2048
+    """Tokens of the MLLM's own tokenizer (at most 4,000)."""
+    mllm_vision_width: int = 128
+    mllm_vision_layers: int = 4
+    mllm_twins: int = 30_000
+    """Groups of three pictures for the by-whose-hand questions of pretraining."""
+    mllm_validation: int = 100
+    """Validation pictures, twins and people on which each MLLM stage reports."""
+    mllm_vqa_batch: int = 8
+    """Histories per step of preference fine-tuning; about seven questions each."""
+    mllm_vqa_rate: float = 5e-4
+    mllm_lora_rank: int = 0
+    """Rank of the LoRA in preference fine-tuning; 0 trains the whole language model. The paper's family uses 8."""
+    mllm_contrast: float = 0.3
+    """λ of the contrastive preference loss."""
+    mllm_same_user: float = 0.1
+    """Weight of the same-user contrast."""
     # adapters
-    n_users: int = 6_000
+    n_users: int = 5_000
     """Simulated people to train on."""
     user_tokens: int = 8
     adapter_samples: int = 150_000
@@ -70,11 +90,12 @@ PRESETS: dict[str, Preset] = {
     "tiny": Preset(
         name="tiny",
         n_pictures=600,
-        vocabulary=400,
+        vocabulary=600,
         ae_channels=(16, 32),
         ae_samples=256,
         ae_batch=8,
         clip_width=32,
+        text_width=32,
         clip_vision_layers=2,
         clip_text_layers=2,
         clip_samples=640,
@@ -83,6 +104,12 @@ PRESETS: dict[str, Preset] = {
         unet_samples=256,
         unet_batch=8,
         mllm_width=32,
+        mllm_vocabulary=1024,
+        mllm_vision_width=32,
+        mllm_vision_layers=1,
+        mllm_twins=40,
+        mllm_validation=8,
+        mllm_vqa_batch=4,
         mllm_pretrain_samples=256,
         mllm_vqa_samples=256,
         mllm_batch=8,

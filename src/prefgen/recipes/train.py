@@ -7,15 +7,35 @@ from typing import Callable
 
 from prefgen.core import ConfigError, nearest_hint
 from prefgen.recipes.context import Context
+from prefgen.recipes.finish import finish_model
 from prefgen.recipes.loop import Deadline, Unfinished
 from prefgen.recipes.presets import Preset
 
 
 def stages() -> dict[str, Callable[[Context], None]]:
     """Every stage by name, in the order in which they must run."""
+    from prefgen.recipes.adapters import train_adapter
     from prefgen.recipes.autoencoder import train_autoencoder
+    from prefgen.recipes.baseline_adapters import train_baselines
+    from prefgen.recipes.clip import train_clip
+    from prefgen.recipes.generator import train_generator
+    from prefgen.recipes.judges import train_judges
+    from prefgen.recipes.mllm_pretrain import mllm_pretrain
+    from prefgen.recipes.preference_vqa import preference_vqa
+    from prefgen.recipes.probe import probe_layers
 
-    return {"autoencoder": train_autoencoder}
+    return {
+        "autoencoder": train_autoencoder,
+        "clip": train_clip,
+        "generator": train_generator,
+        "mllm": mllm_pretrain,
+        "preferences": preference_vqa,
+        "probes": probe_layers,
+        "adapter": train_adapter,
+        "baselines": train_baselines,
+        "judges": train_judges,
+        "finish": finish_model,
+    }
 
 
 def train(

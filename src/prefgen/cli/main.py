@@ -1,0 +1,90 @@
+"""The `prefgen` command. Nothing heavy is imported before a verb needs it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+import typer
+
+from prefgen.cli import generating, measuring, profiles, training
+
+app = typer.Typer(
+    name="prefgen",
+    help="Pictures made for one particular person, from the pictures they like and dislike.",
+    epilog="Data go to stdout, everything else to stderr; every verb takes --json.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command()(generating.demo)
+app.command()(generating.generate)
+app.add_typer(profiles.app, name="profile", help="Make, look at, change and share a person's profile.")
+app.command()(profiles.explain)
+app.command()(profiles.rank)
+app.command()(measuring.bench)
+app.command()(measuring.probe)
+app.command()(measuring.info)
+app.command()(training.train)
+
+PERSONS_MISTAKE, OUR_MISTAKE, STOPPED = 2, 1, 130
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """The console entry point: runs a verb, prints any error as `error:` and `hint:`, and exits."""
+    sys.exit(status_of(arguments))
+
+
+def status_of(arguments: list[str] | None = None) -> int:
+    """Runs a verb and returns the exit status: 0, 2 for a person's mistake, 1 for ours, 130 when stopped by Ctrl-C."""
+    _quieten()
+    try:
+        result = app(args=arguments, prog_name="prefgen", standalone_mode=False)
+    except KeyboardInterrupt:
+        result = STOPPED
+    except typer.Abort:
+        result = STOPPED
+    except Exception as error:
+        return _told(error)
+    if result == STOPPED:
+        print("stopped", file=sys.stderr)
+    return result if isinstance(result, int) else 0
+
+
+def _quieten() -> None:
+    """Keeps the libraries' chatter off the terminal unless somebody asked for it."""
+    for name, value in (
+        ("TRANSFORMERS_VERBOSITY", "error"),
+        ("DIFFUSERS_VERBOSITY", "error"),
+        ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
+        ("TOKENIZERS_PARALLELISM", "false"),
+    ):
+        os.environ.setdefault(name, value)
+
+
+def _told(error: Exception) -> int:
+    """Prints an error in one line, a hint in another, and says which status it means."""
+    if isinstance(error, OSError) and error.errno == errno.EPIPE:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader left: nothing more to print, nor to complain about
+        return OUR_MISTAKE
+    if hasattr(error, "format_message"):  # a usage error of click's, wherever this typer keeps its click
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "prefgen"
+        return _print(error.format_message(), f"{path} --help", PERSONS_MISTAKE)  # pyright: ignore
+    errors = sys.modules.get("prefgen.core.errors")
+    if errors is not None and isinstance(error, errors.PrefGenError):
+        return _print(error.message, error.hint, PERSONS_MISTAKE)
+    if os.environ.get("PREFGEN_TRACEBACK"):
+        raise error
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{error.filename}: " if error.filename else ""
+        return _print(f"{name}{error.strerror}", None, PERSONS_MISTAKE)
+    return _print(f"{type(error).__name__}: {error}", "PREFGEN_TRACEBACK=1 shows where; please report it", OUR_MISTAKE)
+
+
+def _print(message: str, hint: str | None, status: int) -> int:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    if hint:
+        print("hint:", " ".join(hint.split()), file=sys.stderr)
+    return status

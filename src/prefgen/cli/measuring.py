@@ -1,0 +1,94 @@
+"""Verbs that measure or describe a model: bench, probe, info."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from prefgen.cli.options import Json, Model
+from prefgen.cli.output import emit, log_to_stderr
+
+OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the result here.")]
+
+
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer people: minutes rather than hours.")] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed is another draw of noise.")] = 0,
+    out: OutFile = None,
+    model: Model = "embedded",
+    json_: Json = False,
+) -> None:
+    """Measure a model on people, prompts and seeds that no training has met."""
+    log_to_stderr()
+    from prefgen.benchmark.run import bench as measure  # pyright: ignore[reportMissingImports]
+    from prefgen.pipeline import model_folder
+
+    result = measure(model_folder(model), quick=quick, seed=seed, out=out)
+    emit(result, as_json=json_, lines=_table(result["rows"]))
+
+
+def probe(out: OutFile = None, model: Model = "embedded", json_: Json = False) -> None:
+    """Measure what each layer of the preference model knows of a person."""
+    log_to_stderr()
+    from prefgen.pipeline import model_folder
+    from prefgen.recipes.probe import probe as measure  # pyright: ignore[reportMissingImports]
+
+    result = measure(model_folder(model), out=out)
+    emit(result, as_json=json_, lines=(f"{name}: {value}" for name, value in result.items()))
+
+
+def info(
+    words: Annotated[bool, typer.Option("--words", help="List the words the generator was taught.")] = False,
+    model: Model = "embedded",
+    json_: Json = False,
+) -> None:
+    """Describe a model: its hash, parts, defaults and words."""
+    from prefgen import __version__
+    from prefgen.pipeline import hash_of_folder, model_folder, read_card
+    from prefgen.pipeline.card import model_files
+    from prefgen.pipeline.embed import EMBEDDING_VERSION
+
+    folder = model_folder(model)
+    card = read_card(folder)
+    data: dict[str, Any] = {
+        "prefgen": __version__,
+        "folder": str(folder),
+        "model": hash_of_folder(folder, EMBEDDING_VERSION),
+        "preset": card.preset,
+        "default": vars(card.default),
+        "n_words": len(card.words),
+        "n_subjects": len(card.subjects),
+        "bytes": _bytes_of_parts(folder, model_files(folder)),
+    }
+    if words:
+        data |= {"words": list(card.words), "subjects": list(card.subjects)}
+    emit(data, as_json=json_, lines=_info_lines(data))
+
+
+def _bytes_of_parts(folder: Path, files: list[Path]) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for path in files:
+        part = path.relative_to(folder).parts[0]
+        sizes[part] = sizes.get(part, 0) + path.stat().st_size
+    return sizes
+
+
+def _info_lines(data: dict[str, Any]) -> list[str]:
+    if "words" in data:
+        return ["subjects: " + ", ".join(data["subjects"]), "words: " + ", ".join(data["words"])]
+    told = [f"{name}: {data[name]}" for name in ("prefgen", "folder", "model", "preset", "n_words", "n_subjects")]
+    told += [f"{name}: {value}" for name, value in data["default"].items()]
+    return told + [f"{part}: {size / 2**20:.1f} MiB" for part, size in data["bytes"].items()]
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    def number(value: object) -> str:
+        return f"{value:8.3f}" if isinstance(value, (int, float)) else f"{value!s:>8}"
+
+    return [
+        f"{row['method']:<18}{row['metric']:<26}{number(row['value'])}  [{number(row['low'])}, {number(row['high'])}]"
+        f"  n={row['n']}"
+        for row in rows
+    ]

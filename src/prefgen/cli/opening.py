@@ -1,0 +1,96 @@
+"""Models and people from options."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prefgen.cli.output import log_to_stderr
+
+if TYPE_CHECKING:
+    from prefgen.core import History, HistoryItem
+    from prefgen.pipeline import PrefGen, Profile
+
+
+def open_model(name: str, device: str, dtype: str, *, quiet: bool) -> PrefGen:
+    """The model, with a progress bar on the terminal unless `quiet`."""
+    log_to_stderr()
+    from prefgen.pipeline import PrefGen
+
+    model = PrefGen.from_pretrained(name, device=device, dtype=dtype)
+    model.pipe.set_progress_bar_config(disable=quiet or not sys.stderr.isatty())
+    return model
+
+
+def given_history(
+    liked: Sequence[Path] | None, disliked: Sequence[Path] | None, manifest: Path | None
+) -> History | None:
+    """The history that options describe, or None if they describe none."""
+    from prefgen.core import InputError
+    from prefgen.history import history_from_folders, history_from_manifest
+
+    if manifest is not None:
+        if liked or disliked:
+            raise InputError("expected --manifest or --liked and --disliked, got both")
+        return history_from_manifest(manifest)
+    if not liked and not disliked:
+        return None
+    if all(len(paths or []) <= 1 and all(path.is_dir() for path in paths or []) for paths in (liked, disliked)):
+        return history_from_folders(*(paths[0] if paths else None for paths in (liked, disliked)))
+    return _from_paths(liked or [], disliked or [])
+
+
+def given_person(
+    model: PrefGen,
+    profile: Path | None,
+    liked: Sequence[Path] | None,
+    disliked: Sequence[Path] | None,
+    manifest: Path | None,
+) -> Profile | None:
+    """The person that options describe, or None if they describe nobody."""
+    from prefgen.core import InputError
+    from prefgen.pipeline import Profile
+
+    if profile is not None:
+        if liked or disliked or manifest is not None:
+            raise InputError("expected --profile or pictures, got both", hint="prefgen profile add puts them together")
+        return Profile.load(profile)
+    history = given_history(liked, disliked, manifest)
+    return None if history is None else model.profile(history=history)
+
+
+def needed(person: Profile | None) -> Profile:
+    """The person; raises `InputError` if there is none."""
+    from prefgen.core import InputError
+
+    if person is None:
+        raise InputError("expected a person, got nobody", hint="give --profile, --manifest, or --liked and --disliked")
+    return person
+
+
+def _from_paths(liked: Sequence[Path], disliked: Sequence[Path]) -> History:
+    """Folders and single pictures, mixed; the same picture counts once, on both sides it is refused."""
+    from prefgen.core import ConflictError, History
+    from prefgen.history import history_from_folders
+
+    kept: dict[str, HistoryItem] = {}
+    for side, paths in (("like", liked), ("dislike", disliked)):
+        for path in paths:
+            read = history_from_folders if path.is_dir() else _one_picture
+            part = read(path, None) if side == "like" else read(None, path)
+            for item in part.items:
+                there = kept.setdefault(item.sha256, item)
+                if there.side != item.side:
+                    raise ConflictError(
+                        f"the same picture is liked ({there.source}) and disliked ({item.source})",
+                        hint="remove one of the two",
+                    )
+    return History(items=tuple(kept.values()))
+
+
+def _one_picture(liked: Path | None, disliked: Path | None) -> History:
+    from prefgen.history import history_from_items
+
+    return history_from_items([liked] if liked else None, [disliked] if disliked else None)

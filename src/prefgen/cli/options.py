@@ -1,0 +1,29 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Model = Annotated[str, typer.Option("--model", help="embedded, a model folder, or a hub name.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Dtype = Annotated[str, typer.Option("--dtype", help="The generator's numbers: float32, float16 or bfloat16.")]
+Liked = Annotated[
+    list[Path] | None, typer.Option("--liked", help="A folder or a picture that the person likes; may be repeated.")
+]
+Disliked = Annotated[
+    list[Path] | None, typer.Option("--disliked", help="A folder or a picture that the person dislikes.")
+]
+Manifest = Annotated[Path | None, typer.Option("--manifest", help="A .jsonl or .csv file of opinions or choices.")]
+ProfilePath = Annotated[Path | None, typer.Option("--profile", help="A profile file.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Where to write.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the first picture; the next have seed + 1, …")]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps (default: the model's).")]
+Guidance = Annotated[float | None, typer.Option("--guidance", help="Guidance towards the prompt.")]
+LikeStrength = Annotated[float | None, typer.Option("--like-strength", help="How strongly likes are heard; 0: not.")]
+DislikeStrength = Annotated[
+    float | None, typer.Option("--dislike-strength", help="How strongly dislikes are heard; 0: not.")
+]

@@ -1,0 +1,47 @@
+"""The verb that trains."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prefgen.cli.options import Json
+from prefgen.cli.output import emit, log_to_stderr
+
+
+def train(
+    preset: Annotated[str, typer.Option("--preset", help="The size: tiny (minutes), embedded (what ships).")] = "tiny",
+    stage: Annotated[str | None, typer.Option("--stage", help="Only this stage.")] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option("--max-minutes", min=0, help="Stop and save then; the same command resumes.")
+    ] = None,
+    work: Annotated[Path | None, typer.Option("--work", help="Checkpoints and caches (default: runs/PRESET).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The model folder (default: runs/PRESET/model).")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    json_: Json = False,
+) -> None:
+    """Train the whole chain, stage by stage. What is done is skipped, what was broken off is resumed."""
+    log_to_stderr()
+    from prefgen.core import ConfigError, nearest_hint
+    from prefgen.recipes.presets import preset_named
+    from prefgen.recipes.train import stages
+    from prefgen.recipes.train import train as run
+
+    size = preset_named(preset)
+    work = work or Path("runs") / preset
+    out = out or work / "model"
+    names = list(stages())
+    if stage is not None and stage not in names:
+        raise ConfigError(f"expected a stage of {', '.join(names)}, got {stage!r}", hint=nearest_hint(stage, names))
+    plan = {"preset": asdict(size), "stages": [stage] if stage else names, "work": str(work), "out": str(out)}
+    if dry_run:
+        lines = [f"{name}: {value}" for name, value in {**plan, **asdict(size)}.items() if name != "preset"]
+        emit({**plan, "dry_run": True}, as_json=json_, lines=lines)
+        return
+    done = run(size, work=work, out=out, only=stage, max_minutes=max_minutes)
+    emit({**plan, "done": done}, as_json=json_, lines=["done" if done else "unfinished: the same command resumes"])

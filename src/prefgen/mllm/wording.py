@@ -1,0 +1,121 @@
+"""The words around the pictures: how a history, its notes and a question are told, the same in training and in use.
+
+A text is a list of parts: strings and pictures in order. A picture is whatever the caller holds (a PIL image, a row
+of cached features); this file only puts it in its place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Sequence
+
+from prefgen.core import Aspect, History, Side
+
+Parts = list[Any]
+"""Strings and pictures, in order."""
+
+DAY_S = 86_400.0
+LIKES_QUESTION = " What does this user like?"
+DISLIKES_QUESTION = " What does this user dislike?"
+ASPECT_WORDS: dict[Aspect, str] = {
+    "all": "",
+    "colours": "only the colours",
+    "subject": "only the subject",
+    "style": "only the style",
+    "composition": "only the composition",
+}
+SIDE_SENTENCES: dict[Side, str] = {"like": " I like these images.", "dislike": " I don't like these images."}
+NOTHING_SHOWN = "I have not shown any images."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """One picture of a history as it is told to the model. `age_days` counts back from the newest picture."""
+
+    picture: Any
+    side: Side
+    prompt: str | None = None
+    comment: str | None = None
+    weight: float = 1.0
+    age_days: float | None = None
+    aspect: Aspect = "all"
+
+
+def told_from(history: History) -> list[Told]:
+    """The history's items in order, ages measured from its newest item. The history itself is not touched."""
+    times = [item.time_s for item in history.items if item.time_s is not None]
+    newest = max(times, default=0.0)
+    return [
+        Told(
+            picture=item.image,
+            side=item.side,
+            prompt=item.prompt,
+            comment=item.comment,
+            weight=item.weight,
+            age_days=None if item.time_s is None else (newest - item.time_s) / DAY_S,
+            aspect=item.aspect,
+        )
+        for item in history.items
+    ]
+
+
+def weight_words(weight: float) -> str:
+    """A relative weight in words; between 2/3 and 3/2 it goes unmentioned."""
+    if weight >= 2.5:
+        return "very much"
+    if weight > 1.5:
+        return "quite a lot"
+    if weight <= 0.35:
+        return "hardly"
+    return "a little" if weight < 0.67 else ""
+
+
+def age_words(age_days: float | None) -> str:
+    """An age in words; the last four months, and pictures without a time, go unmentioned."""
+    if age_days is None or age_days < 120:
+        return ""
+    return "some time ago" if age_days < 300 else "long ago"
+
+
+def told_parts(item: Told) -> Parts:
+    """One picture and what is said of it: prompt, notes in brackets, comment."""
+    notes = ", ".join(filter(None, (weight_words(item.weight), age_words(item.age_days), ASPECT_WORDS[item.aspect])))
+    text = f" {item.prompt.strip().rstrip('.')}." if item.prompt else ""
+    text += f" ({notes})" if notes else ""
+    text += f' "{item.comment.strip()}"' if item.comment else ""
+    return [item.picture, text] if text else [item.picture]
+
+
+def history_parts(items: Sequence[Told], *, first: Side = "like") -> Parts:
+    """A whole history: the pictures of one side and its sentence, then the other's. Order within a side is kept."""
+    parts: Parts = []
+    for side in ("like", "dislike") if first == "like" else ("dislike", "like"):
+        of_side = [item for item in items if item.side == side]
+        if of_side:
+            parts += [part for item in of_side for part in told_parts(item)] + [SIDE_SENTENCES[side]]
+    return parts or [NOTHING_SHOWN]
+
+
+def like_question(picture: Any) -> Parts:
+    """Whether the user likes a picture; answered Yes or No."""
+    return [picture, " Does the user like this image?"]
+
+
+def choice_question(first: Any, second: Any) -> Parts:
+    """Which of two pictures the user likes better; answered First or Second."""
+    return [first, second, " Which image does the user like better, the first or the second?"]
+
+
+def word_question(word: str, side: Side) -> Parts:
+    """Whether the user likes (or dislikes) what a word names; answered Yes or No."""
+    return [f" Does the user {side} {word}?"]
+
+
+def same_user_question(items: Sequence[Told]) -> Parts:
+    """Whether a second history is the same user's; answered Yes or No."""
+    return [*history_parts(items), " Is this the same user?"]
+
+
+def with_reason(answer: str, reasons: Sequence[str]) -> str:
+    """`Yes` or `No` with the attributes that speak for it."""
+    return f"{answer}, because of {', '.join(reasons)}." if reasons else f"{answer}."

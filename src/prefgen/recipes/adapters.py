@@ -1,0 +1,221 @@
+"""Alignment and adapter together: user embeddings that the frozen generator listens to.
+
+Each training row shows one side of a person. A liked row hears the likes and paints a picture this person loves; a
+disliked row hears the dislikes and paints one they hate, mostly without a prompt. At inference the likes join the
+conditional branch and the dislikes the unconditional one, so guidance pulls towards the one and away from the other at
+no further network call, and each side has a strength of its own (ours; the paper leaves dislikes inside one vector).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from prefgen.adapter import UserAdapter, UserTokens, save_adapter
+from prefgen.agents.people import attribute_string
+from prefgen.agents.scene import Scene, caption_of
+from prefgen.alignment import info_nce, mmd2_unbiased, retrieval_top1
+from prefgen.core import numpy_rng, torch_generator
+from prefgen.diffusion import flow_matching_loss
+from prefgen.embedding import PARTS, SIDES, UserEncoder, UserEncoderConfig
+from prefgen.probing import LayerChoice
+from prefgen.recipes.checkpoint import save_json
+from prefgen.recipes.context import Context
+from prefgen.recipes.generator import TextEncoding
+from prefgen.recipes.loop import Loop, LoopSettings
+from prefgen.recipes.people_features import PeopleFeatures, people_features
+from prefgen.recipes.population import N_HISTORY, N_LIKED_TARGETS, population
+
+DISLIKED_ROWS = 0.35
+"""Share of rows that paint what a person hates."""
+NOBODY_RATE, PART_DROP_RATE = 0.08, 0.15
+"""Dropout of the person, and of each of e_sem, e_core, e_img by itself."""
+MMD_WEIGHT, OWN_STRING_WEIGHT = 0.5, 0.1
+"""Alignment: MMD draws the clouds together (paper); a small InfoNCE says whose string is whose (ours)."""
+
+
+def target_latents(c: Context, split: str = "train") -> np.ndarray:
+    """float16 [n_users, n_targets, channels, h, w]: latents of the people's liked, then disliked targets."""
+    from diffusers import AutoencoderKL
+
+    from prefgen.recipes.autoencoder import as_batch
+
+    path = c.work / f"targets.{split}.npy"
+    if not path.exists():
+        images = population(c, split)[:, N_HISTORY:]
+        vae = AutoencoderKL.from_pretrained(c.out / "vae").eval()
+        rows = []
+        for i in range(0, len(images), 16):
+            flat = as_batch(images[i : i + 16].reshape(-1, *images.shape[2:]))
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                z = vae.encode(flat).latent_dist.mean.float().numpy().astype(np.float16)
+            rows.append(z.reshape(-1, images.shape[1], *z.shape[1:]))
+        np.save(path.with_suffix(".part.npy"), np.concatenate(rows))
+        path.with_suffix(".part.npy").rename(path)
+    return np.load(path, mmap_mode="r")
+
+
+def adapter_prompt(scene: Scene, rng: np.random.Generator, empty_rate: float) -> str:
+    """The target's prompt: subject and setting, in one of four with some of its attributes; empty now and then."""
+    if rng.random() < empty_rate:
+        return ""
+    families = [str(f) for f in rng.permutation(list(scene.values))]
+    return caption_of(scene, families[: int(rng.integers(1, 3))] if rng.random() < 0.25 else [])
+
+
+class PersonalGenerator(nn.Module):
+    """What is trained: user encoder and adapter. The frozen network is held outside the module's parameters."""
+
+    def __init__(self, encoder: UserEncoder, adapter: UserAdapter, unet: UNet2DConditionModel) -> None:
+        super().__init__()
+        self.encoder, self.adapter = encoder, adapter
+        self.network: list[UNet2DConditionModel] = [unet.requires_grad_(False)]
+
+    def velocity(self, x: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
+        """The frozen network with whoever is heard now."""
+        return self.network[0](x, timestep, text).sample
+
+
+class Rows:
+    """One batch: people, sides, targets and prompts, all drawn from the step's own generator."""
+
+    def __init__(
+        self,
+        people: PeopleFeatures,
+        latents: np.ndarray,
+        rng: np.random.Generator,
+        n: int,
+        disliked_rows: float = DISLIKED_ROWS,
+    ) -> None:
+        self.users = [int(u) for u in rng.permutation(len(people))[:n]]
+        self.variants = [int(v) for v in rng.choice(3, len(self.users), p=[0.4, 0.25, 0.35])]
+        self.liked = [bool(rng.random() >= disliked_rows) for _ in self.users]
+        n_disliked = latents.shape[1] - N_LIKED_TARGETS
+        self.columns = [
+            int(rng.integers(N_LIKED_TARGETS) if liked else N_LIKED_TARGETS + rng.integers(n_disliked)) for liked in self.liked
+        ]
+        self.latents = torch.from_numpy(
+            np.stack([latents[u, k] for u, k in zip(self.users, self.columns)]).astype(np.float32)
+        )
+        scenes = [
+            (p.liked + p.disliked)[k] for p, k in zip((people.person(u) for u in self.users), self.columns)
+        ]
+        self.prompts = [adapter_prompt(s, rng, 0.1 if liked else 0.5) for s, liked in zip(scenes, self.liked)]
+        self.keep = {side: {p: torch.from_numpy(rng.random(len(self.users)) >= PART_DROP_RATE) for p in PARTS} for side in SIDES}
+        heard = torch.from_numpy(rng.random(len(self.users)) >= NOBODY_RATE)
+        liked = torch.tensor(self.liked)
+        self.heard = {"like": heard & liked, "dislike": heard & ~liked}
+
+
+def personal_loss(model: PersonalGenerator, people: PeopleFeatures, rows: Rows, text: TextEncoding, generator: torch.Generator) -> dict[str, Tensor]:
+    """Flow matching with the person heard, MMD and own-string contrast of `e_sem` on both sides."""
+    tokens: dict[str, Tensor] = {}
+    mmd, own = torch.zeros(()), torch.zeros(())
+    for i, side in enumerate(SIDES):
+        features = people.side(rows.users, rows.variants, i)
+        parts = model.encoder.side(side).embed(features)
+        made = model.encoder.side(side).tokens(parts, rows.keep[side])
+        tokens[side] = made * (rows.heard[side] & features.present)[:, None, None]
+        strings = text.pooled([attribute_string(people.person(u).person, liked=side == "like") for u in rows.users])
+        sem = parts["sem"].float()
+        mmd = mmd + mmd2_unbiased(sem, strings)
+        own = own + info_nce(sem - sem.mean(0), strings - strings.mean(0))
+    with model.adapter.users(UserTokens(like=tokens["like"], dislike=tokens["dislike"])):
+        flow = flow_matching_loss(model.velocity, rows.latents, text(rows.prompts), generator).mean
+    return {"loss": flow + MMD_WEIGHT * mmd + OWN_STRING_WEIGHT * own, "flow": flow, "mmd": mmd, "own": own}
+
+
+@torch.no_grad()
+def branch_matters(model: PersonalGenerator, people: PeopleFeatures, latents: np.ndarray, text: TextEncoding) -> dict[str, float]:
+    """Whether the network listens: flow loss on validation people's liked targets with their own tokens, with a
+    stranger's, and with nobody's; and retrieval of the own attribute string among 50."""
+    users = list(range(len(people)))
+    features = people.side(users, [0] * len(users), 0)
+    parts = model.encoder.like.embed(features)
+    tokens = model.encoder.like.tokens(parts)
+    z = torch.from_numpy(latents[:, 0].astype(np.float32))
+    prompts = text([caption_of(people.person(u).liked[0], []) for u in users])
+    found: dict[str, float] = {}
+    for name, heard in (("own", tokens), ("stranger", tokens.roll(1, 0)), ("nobody", tokens * 0)):
+        total = 0.0
+        for k in range(4):
+            with model.adapter.users(UserTokens(like=heard)):
+                total += float(flow_matching_loss(model.velocity, z, prompts, torch_generator("matters", k)).mean)
+        found[f"flow_{name}"] = total / 4
+    strings = text.pooled([attribute_string(people.person(u).person) for u in users])
+    retrieval = retrieval_top1(parts["sem"], strings)
+    return {**found, "retrieval_top1_of_50": retrieval.accuracy, "mmd2": float(mmd2_unbiased(parts["sem"], strings))}
+
+
+def layer_choice(c: Context, n_states: int) -> LayerChoice:
+    """The layers that the probes chose; the top four and those below them where probes have not run."""
+    import json
+
+    path = c.out / "layers.json"
+    if path.exists():
+        return LayerChoice.from_json(json.loads(path.read_text()))
+    top = tuple(range(max(0, n_states - 4), n_states))
+    core = tuple(range(max(0, n_states // 2), max(1, n_states - 4)))
+    return LayerChoice(e_core=core or top, e_sem=top, reason="no probes were run: top four, and middle to upper")
+
+
+def train_adapter(c: Context) -> None:
+    """Trains user encoder and adapter on the frozen generator; saved as `user_encoder/` and `adapter/`."""
+    if (c.out / "user_encoder" / "config.json").exists():
+        return
+    p = c.preset
+    torch.manual_seed(p.seed)
+    people, latents = people_features(c), target_latents(c)
+    unet = UNet2DConditionModel.from_pretrained(c.out / "unet").eval()
+    text = TextEncoding(c.out)
+    choice = layer_choice(c, people.last.shape[-2])
+    config = UserEncoderConfig(
+        d_lm=people.last.shape[-1],
+        d_clip=people.clip.shape[-1],
+        d_text=p.text_width,
+        d_cross=unet.config.cross_attention_dim,
+        n_tokens=p.user_tokens,
+        sem_layers=choice.e_sem,
+        core_layers=choice.e_core,
+    )
+    model = PersonalGenerator(UserEncoder(config), UserAdapter.for_unet(unet), unet)
+    model.adapter.inject(unet)
+
+    def loss(step: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+        rows = Rows(people, latents, numpy_rng("adapter", p.seed, step), p.adapter_batch)
+        return personal_loss(model, people, rows, text, generator)
+
+    def validate(_: nn.Module, __: int) -> dict[str, float]:
+        return branch_matters(model, people_features(c, "validation"), target_latents(c, "validation"), text)
+
+    run_adapter_loop(c, "adapter", model, loss, validate)
+    model.adapter.eject()
+    model.encoder.eval().save(c.out / "user_encoder")
+    save_adapter(model.adapter, c.out / "adapter", torch.float16)
+    save_json(c.out / "layers.json", choice.to_json())
+
+
+def run_adapter_loop(
+    c: Context,
+    name: str,
+    model: nn.Module,
+    loss: Callable[[int, torch.Generator], Mapping[str, Tensor]],
+    validate: Callable[[nn.Module, int], Mapping[str, float]] | None,
+) -> None:
+    """The same loop, length, batch and rates for our adapter and for every baseline's."""
+    p = c.preset
+    settings = LoopSettings(
+        n_samples=p.adapter_samples,
+        batch_size=p.adapter_batch,
+        learning_rate=p.adapter_rate,
+        ema_decay=0.999,
+        weight_decay=0.01,
+        decay_fraction=0.3,
+    )
+    loop = Loop(name, c.work, model, loss, settings, validate)
+    loop.run(c.deadline)
+    loop.use_ema()

@@ -1,0 +1,164 @@
+"""The base generator: a stock `UNet2DConditionModel` on cached latents, trained by flow matching on captions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from prefgen.core import numpy_rng, torch_generator
+from prefgen.diffusion import flow_matching_loss, flow_pipeline
+from prefgen.recipes.autoencoder import as_batch
+from prefgen.recipes.captions import training_caption
+from prefgen.recipes.context import Context
+from prefgen.recipes.loop import Loop, LoopSettings
+from prefgen.recipes.pictures import scene_at
+from prefgen.recipes.presets import Preset
+
+EMPTY_CAPTION_RATE = 0.1
+"""Share of captions left empty, for classifier-free guidance."""
+
+VALIDATION_PROMPTS = (
+    "a fox by a lake",
+    "a house in the mountains, crimson",
+    "a cat, azure, pop art",
+    "a teapot, gold, bold, framed",
+    "a boat by a lake, watercolour",
+    "a castle in the city, midnight, art deco",
+    "a flower in a meadow, mosaic",
+    "a car, neon, memphis, tilted",
+    "a bird, sepia, hatched",
+    "a mushroom in a forest, emerald, woodcut",
+    "a balloon in the snow, ukiyo-e, tondo",
+    "an umbrella, rose, op art, echoing",
+)
+
+
+def new_unet(preset: Preset) -> UNet2DConditionModel:
+    """An untrained network: no cross-attention at the finest level, where it costs most and tells least."""
+    n = len(preset.unet_channels)
+    return UNet2DConditionModel(
+        sample_size=64 // 2 ** (len(preset.ae_channels) - 1),
+        in_channels=preset.latent_channels,
+        out_channels=preset.latent_channels,
+        block_out_channels=preset.unet_channels,
+        down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * (n - 1)),
+        up_block_types=(*("CrossAttnUpBlock2D",) * (n - 1), "UpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=preset.text_width,
+        attention_head_dim=32,
+        norm_num_groups=16,
+    )
+
+
+@torch.no_grad()
+def cached_latents(c: Context, split: str = "train") -> np.ndarray:
+    """float16 [n, channels, h, w]: the pictures' latents, computed on first use and memory-mapped."""
+    path, part = c.work / f"latents.{split}.npy", c.work / f"latents.{split}.part.npy"
+    if not path.exists():
+        vae = AutoencoderKL.from_pretrained(c.out / "vae").eval()
+        pictures = c.pictures(split)
+        side = 64 // 2 ** (len(c.preset.ae_channels) - 1)
+        out = np.lib.format.open_memmap(
+            part, mode="w+", dtype=np.float16, shape=(len(pictures), c.preset.latent_channels, side, side)
+        )
+        for i in range(0, len(pictures), 128):
+            with torch.autocast("cpu", torch.bfloat16):
+                z = vae.encode(as_batch(pictures[i : i + 128])).latent_dist.mean
+            out[i : i + 128] = z.float().numpy().astype(np.float16)
+        out.flush()
+        part.rename(path)
+    return np.load(path, mmap_mode="r")
+
+
+class TextEncoding:
+    """Captions to cross-attention inputs, as the stock pipeline makes them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        self.encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def __call__(self, texts: list[str]) -> Tensor:
+        """float32 [batch, tokens, d_text]."""
+        batch = self.tokenizer(
+            texts, padding="max_length", truncation=True, max_length=self.tokenizer.model_max_length, return_tensors="pt"
+        )
+        return self.encoder(input_ids=batch.input_ids).last_hidden_state.float()
+
+    @torch.no_grad()
+    def pooled(self, texts: list[str]) -> Tensor:
+        """float32 [batch, d_text]: the end-of-text state."""
+        batch = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
+        return self.encoder(input_ids=batch.input_ids).pooler_output.float()
+
+
+def assemble_pipeline(folder: Path, unet: UNet2DConditionModel) -> StableDiffusionPipeline:
+    """The stock pipeline from the folder's frozen parts and a network."""
+    text = TextEncoding(folder)
+    vae = AutoencoderKL.from_pretrained(folder / "vae").eval()
+    return flow_pipeline(vae=vae, text_encoder=text.encoder, tokenizer=text.tokenizer, unet=unet)
+
+
+def sheet(pictures: list[Image.Image], n_columns: int, scale: int = 2) -> Image.Image:
+    """A plain grid of pictures."""
+    side = pictures[0].width * scale
+    out = Image.new("RGB", (n_columns * side, -(-len(pictures) // n_columns) * side), "white")
+    for i, picture in enumerate(pictures):
+        out.paste(picture.resize((side, side), Image.Resampling.NEAREST), (i % n_columns * side, i // n_columns * side))
+    return out
+
+
+def show_pictures(c: Context, unet: UNet2DConditionModel, n_seen: int) -> None:
+    """Paints the validation prompts with fixed seeds into `samples/`."""
+    pipe = assemble_pipeline(c.out, unet)
+    pipe.set_progress_bar_config(disable=True)
+    prompts = list(VALIDATION_PROMPTS)
+    made = pipe(
+        prompts * 2,
+        num_inference_steps=16,
+        guidance_scale=3.0,
+        generator=[torch_generator("validation picture", i) for i in range(2 * len(prompts))],
+    ).images
+    (c.work / "samples").mkdir(exist_ok=True)
+    sheet(made, len(prompts)).save(c.work / "samples" / f"generator-{n_seen:08d}.png")
+
+
+def train_generator(c: Context) -> None:
+    """Trains the network and saves it as `unet/`, with `scheduler/` and `model_index.json`, a stock pipeline folder."""
+    if (c.out / "model_index.json").exists():
+        return
+    p = c.preset
+    torch.manual_seed(p.seed)
+    unet = new_unet(p)
+    latents, text = cached_latents(c), TextEncoding(c.out)
+
+    def unet_call(x: Tensor, timestep: Tensor, words: Tensor) -> Tensor:
+        return unet(x, timestep, words).sample
+
+    def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        rng = numpy_rng("generator", p.seed, step)
+        index = np.sort(rng.integers(0, len(latents), p.unet_batch))
+        captions = [training_caption(scene_at("train", int(i), p.seed), rng) for i in index]
+        captions = ["" if rng.random() < EMPTY_CAPTION_RATE else caption for caption in captions]
+        z = torch.from_numpy(latents[index].astype(np.float32))
+        return {"loss": flow_matching_loss(unet_call, z, text(captions), generator).mean}
+
+    settings = LoopSettings(
+        n_samples=p.unet_samples,
+        batch_size=p.unet_batch,
+        learning_rate=p.unet_rate,
+        ema_decay=p.unet_ema,
+        weight_decay=0.01,
+        decay_fraction=0.2,
+    )
+    loop = Loop("generator", c.work, unet, loss, settings, None, lambda n: show_pictures(c, unet, n))
+    loop.run(c.deadline)
+    loop.use_ema()
+    unet.eval()
+    assemble_pipeline(c.out, unet).save_pretrained(c.out)

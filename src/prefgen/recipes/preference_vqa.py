@@ -1,0 +1,211 @@
+"""Preference fine-tuning: the language model learns to tell from liked and disliked pictures what a person likes.
+
+The vision tower and the connector stay frozen, so each picture's tokens are made once. Cross-entropy on the answers,
+the contrastive preference loss on a user's liked and disliked query, and a contrast that finds the same user again
+in another history.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prefgen.agents import FAMILIES
+from prefgen.core import numpy_rng, seed_of
+from prefgen.mllm import (
+    ChatFrame,
+    PackedBatch,
+    answer_loss,
+    answer_token,
+    captured_layers,
+    chat_frame,
+    merged,
+    pack,
+    preference_loss,
+    run_packed,
+    same_user_loss,
+    with_lora,
+)
+from prefgen.recipes.checkpoint import save_json
+from prefgen.recipes.context import Context
+from prefgen.recipes.loop import Loop, LoopSettings
+from prefgen.recipes.mllm_paint import paint_groups
+from prefgen.recipes.mllm_people import N_PICTURES, scenes_in
+from prefgen.recipes.mllm_pretrain import image_tokens, save_mllm
+from prefgen.recipes.vqa_evaluation import evaluate_packed
+from prefgen.recipes.vqa_packs import KINDS, Asked, own_pack, pack_of
+
+QUESTIONS_PER_PACK = 7
+"""Questions that one history counts for in the number of samples seen."""
+
+
+def people_pictures(work: Path, split: str, n_people: int) -> np.ndarray:
+    """uint8 [n_people, N_PICTURES, 64, 64, 3] of a split's people, painted on first use."""
+    return paint_groups(work / "people" / f"{split}.npy", scenes_in(split), n_people, N_PICTURES)
+
+
+@torch.no_grad()
+def people_features(model: Any, pictures: np.ndarray, path: Path, *, batch: int = 240) -> np.ndarray:
+    """float16 [n_people · N_PICTURES, n_tokens, d]: every picture's tokens by the frozen vision tower, made once."""
+    flat = pictures.reshape(-1, *pictures.shape[2:])
+    weight = model.model.connector.perceiver_resampler.latents.detach().double().sum().item()
+    head, wanted = path.with_suffix(".json"), {"n": len(flat), "weights": weight}
+    if not head.exists() or json.loads(head.read_text()) != wanted:
+        model.eval()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shape = (len(flat), *image_tokens(model, flat[:1]).shape[1:])
+        out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+        for i in range(0, len(flat), batch):
+            out[i : i + batch] = image_tokens(model, flat[i : i + batch]).numpy()
+        out.flush()
+        save_json(head, wanted)
+    return np.load(path, mmap_mode="r")
+
+
+class PreferenceTraining(nn.Module):
+    """The model in training, with throw-away heads for the same-user contrast on a middle and the last state."""
+
+    def __init__(self, model: Any, *, lora_rank: int = 0) -> None:
+        super().__init__()
+        model.requires_grad_(False)
+        if lora_rank:
+            self.model = with_lora(model, rank=lora_rank)
+        else:
+            self.model = model
+            model.model.text_model.requires_grad_(True)
+            model.lm_head.requires_grad_(True)
+        width, self.middle = model.config.text_config.hidden_size, model.config.text_config.num_hidden_layers * 2 // 3
+        self.heads = nn.ModuleList([nn.Linear(width, 64), nn.Linear(width, 64)])
+
+    @property
+    def plain(self) -> Any:
+        """The transformers model (with LoRA layers inside, if any)."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
+
+def batch_at(step: int, *, n_people: int, n_packs: int, seed: int) -> tuple[list[Asked], bool]:
+    """The packs of a step, a pure function of it; every second step holds two disjoint histories of each person."""
+    rng = np.random.default_rng(seed_of("preference_vqa", seed, step))
+    if step % 2 == 0:
+        packs = []
+        for index in rng.choice(n_people, n_packs // 2, replace=False):
+            divide = int(rng.integers(2**31))
+            packs += [own_pack(rng, int(index), "train", half=half, divide_rng=numpy_rng(divide)) for half in (0, 1)]
+        return packs, True
+    kinds = rng.choice(list(KINDS), n_packs, p=np.array(list(KINDS.values())) / sum(KINDS.values()))
+    people = rng.choice(n_people, n_packs, replace=False)
+    return [pack_of(rng, int(i), "train", str(kind)) for i, kind in zip(people, kinds)], False  # type: ignore[arg-type]
+
+
+def preference_losses(
+    module: PreferenceTraining,
+    batch: PackedBatch,
+    asked: list[Asked],
+    features: Tensor,
+    answers: tuple[int, int],
+    *,
+    twins: bool,
+    contrast: float,
+    same_user: float,
+) -> dict[str, Tensor]:
+    """All losses of a step. `features` [n_pictures, n_tokens, d] as the batch's pictures stand; `answers` Yes, No."""
+    model = module.plain
+    with captured_layers(model, [module.middle]) as middle:
+        hidden = run_packed(model, batch, features)
+    learned = batch.targets >= 0
+    ce = answer_loss(model.lm_head(hidden[learned]), batch.targets[learned])
+    ends = {(r, asked[r].pack.branches[k].kind): at for (r, k), at in batch.ends.items()}
+    first = _at(hidden, [(r, at) for (r, k), at in batch.ends.items() if asked[r].pack.branches[k].kind == "yes_no"])
+    truth = [asked[r].pack.branches[k].answer for (r, k) in batch.ends if asked[r].pack.branches[k].kind == "yes_no"]
+    yes_no = model.lm_head(first)[:, list(answers)].float()
+    labels = torch.tensor([0 if str(t).startswith("Yes") else 1 for t in truth])
+    yn = answer_loss(yes_no, labels)
+    pairs = [(r, good, bad) for r, one in enumerate(asked) for good, bad in one.pairs]
+    liked, disliked = (
+        model.lm_head(_at(hidden, [(r, batch.ends[r, pair[side]]) for r, *pair in pairs]))[:, list(answers)]
+        for side in (0, 1)
+    )
+    cp = preference_loss(liked, disliked) if pairs else ce.new_zeros(())
+    accuracy = (yes_no.argmax(1) == labels).float().mean()
+    losses = {"answers": ce, "yes_no": yn, "contrast": cp, "accuracy": accuracy}
+    total = ce + yn + contrast * cp
+    if twins and same_user:
+        places = [(r, ends[r, "likes"]) for r in range(len(asked))]
+        states = [_at(middle[module.middle], places), _at(hidden, places)]
+        losses["same_user"] = sum(same_user_loss(head(s)) for head, s in zip(module.heads, states)) / 2  # type: ignore[assignment]
+        total = total + same_user * losses["same_user"]
+    return {"loss": total, **losses}
+
+
+def _at(states: Tensor, places: list[tuple[int, int]]) -> Tensor:
+    rows, columns = zip(*places) if places else ((), ())
+    return states[torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)]
+
+
+def load_pretrained(folder: Path) -> tuple[Any, Any]:
+    """Model and processor of a folder, in float32."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    return AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32), AutoProcessor.from_pretrained(folder)
+
+
+def words() -> list[dict[str, str]]:
+    """Every attribute word with its family: what `explain` can name."""
+    return [{"word": v, "family": f} for f, values in FAMILIES.items() for v in values]
+
+
+def train_preference_vqa(c: Context) -> None:
+    """Fine-tunes, calibrates on validation people and saves to `out/mllm`."""
+    folder = c.out / "mllm"
+    if (folder / "model.safetensors").exists():
+        return
+    p = c.preset
+    model, processor = load_pretrained(c.work / "mllm_pretrained")
+    frame = chat_frame(processor)
+    answers = answer_token(processor, frame, "Yes"), answer_token(processor, frame, "No")
+    features = people_features(model, people_pictures(c.work, "train", p.n_users), c.work / "people" / "train.features.npy")
+    held_out = people_features(
+        model, people_pictures(c.work, "validation", p.mllm_validation), c.work / "people" / "validation.features.npy"
+    )
+    torch.manual_seed(p.seed)
+    module = PreferenceTraining(model, lora_rank=p.mllm_lora_rank)
+
+    def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        asked, twins = batch_at(step, n_people=p.n_users, n_packs=p.mllm_vqa_batch, seed=p.seed)
+        batch = pack(processor, frame, [one.pack for one in asked])
+        rows = torch.from_numpy(features[batch.pictures].astype(np.float32))
+        return preference_losses(
+            module, batch, asked, rows, answers, twins=twins, contrast=p.mllm_contrast, same_user=p.mllm_same_user
+        )
+
+    report: dict[str, float] = {}
+
+    def validate(_: nn.Module, __: int) -> dict[str, float]:
+        loop.use_ema()
+        report.update(evaluate_packed(module.plain, processor, held_out, p.mllm_validation))
+        return report
+
+    settings = LoopSettings(
+        n_samples=p.mllm_vqa_samples,
+        batch_size=p.mllm_vqa_batch * QUESTIONS_PER_PACK,
+        learning_rate=p.mllm_vqa_rate,
+        ema_decay=0.998,
+        seed=p.seed,
+    )
+    loop = Loop("preference_vqa", c.work, module, loss, settings, validate)
+    loop.run(c.deadline)
+    loop.use_ema()
+    final = merged(module.model) if p.mllm_lora_rank else model
+    save_json(folder / "calibration.json", {"temperature": report["temperature"]})
+    save_json(folder / "words.json", words())
+    save_mllm(final, processor, folder, torch.float16)
+
+
+def parameter_names(module: nn.Module) -> Iterator[str]:
+    """Names of what is trained."""
+    return (name for name, parameter in module.named_parameters() if parameter.requires_grad)

@@ -1,0 +1,365 @@
+"""Preference conversations from simulated people: which history is told, what is asked of it, and the right answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, Sequence
+
+import numpy as np
+
+from prefgen.agents import FAMILIES, Person, Scene, Taste, all_values, prompt_of
+from prefgen.agents.people import LIVING
+from prefgen.core import Aspect, Side
+from prefgen.mllm import (
+    DISLIKES_QUESTION,
+    LIKES_QUESTION,
+    Branch,
+    Pack,
+    Told,
+    choice_question,
+    history_parts,
+    like_question,
+    same_user_question,
+    with_reason,
+    word_question,
+)
+from prefgen.recipes.mllm_people import ASPECT_FAMILIES, N_EVERYTHING, N_ONE, N_PICTURES, Pair, pairs_of
+
+HistoryKind = Literal["own", "weighted", "aged", "aspect", "subject", "other", "none"]
+KINDS: dict[HistoryKind, float] = {
+    "own": 0.62, "weighted": 0.08, "aged": 0.07, "aspect": 0.10, "subject": 0.05, "other": 0.05, "none": 0.03,
+}  # fmt: skip
+DESCRIBE_TASTE = " Describe this user's taste in one line."
+NO_WORDS = "nothing in words"
+YEARS_DAYS = 730.0
+"""Days from the first to the last picture of a timed history."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """One picture of the population: person and slot, with what it shows and the opinion behind it."""
+
+    person: int
+    slot: int
+    scene: Scene
+    taste: Taste
+    liked: bool
+    time: float
+
+    @property
+    def key(self) -> int:
+        """The row of this picture in the population's feature file."""
+        return self.person * N_PICTURES + self.slot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A pack, and where its yes/no pairs stand: (branch of the liked picture, branch of the disliked one)."""
+
+    pack: Pack
+    pairs: tuple[tuple[int, int], ...]
+    kind: HistoryKind
+    person: int
+
+
+def slots_of(index: int, split: str, numbers: Sequence[int]) -> list[tuple[Slot, Slot]]:
+    """(liked, disliked) slots of some of a person's pairs."""
+    pairs = pairs_of(index, split)[1]
+    return [
+        (
+            Slot(person=index, slot=2 * k, scene=pairs[k].liked, taste=pairs[k].taste, liked=True, time=pairs[k].time),
+            Slot(person=index, slot=2 * k + 1, scene=pairs[k].disliked, taste=pairs[k].taste, liked=False, time=pairs[k].time),
+        )
+        for k in numbers
+    ]  # fmt: skip
+
+
+def opinions_in(slot: Slot, side: Side) -> list[str]:
+    """The worded values of the picture that its taste likes (or dislikes), in the vocabulary's order."""
+    held = slot.taste.likes if side == "like" else slot.taste.dislikes
+    return [slot.scene.values[f] for f in FAMILIES if slot.scene.values.get(f) in held.get(f, ())]
+
+
+def sizes(rng: np.random.Generator, most: int) -> tuple[int, int]:
+    """How many liked and disliked pictures: from 1 + 0 to `most` + `most`, unbalanced too, often 4 + 4."""
+    if rng.random() < 0.25:
+        return min(4, most), min(4, most)
+    n_like, n_dislike = int(rng.integers(0, most + 1)), int(rng.integers(0, most + 1))
+    return (n_like, n_dislike) if n_like + n_dislike else (1, 0)
+
+
+def chosen_slots(rng: np.random.Generator, pairs: list[tuple[Slot, Slot]], n_like: int, n_dislike: int) -> list[Slot]:
+    """Liked and disliked pictures from the pairs, each side drawn on its own, in one shuffled order."""
+    liked = [pairs[int(i)][0] for i in rng.permutation(len(pairs))[:n_like]]
+    disliked = [pairs[int(i)][1] for i in rng.permutation(len(pairs))[:n_dislike]]
+    both = liked + disliked
+    return [both[int(i)] for i in rng.permutation(len(both))]
+
+
+def told(
+    rng: np.random.Generator,
+    slots: list[Slot],
+    *,
+    flipped: float,
+    prompts: bool = False,
+    timed: bool = False,
+    comments: float = 0.0,
+    weight: float | None = None,
+) -> list[Told]:
+    """Slots as told pictures. A flipped label is told without a comment; picture and label move together."""
+    items = []
+    for slot in slots:
+        wrong = bool(rng.random() < flipped)
+        liked = slot.liked != wrong
+        named = opinions_in(slot, "like" if slot.liked else "dislike")
+        comment = None
+        if named and not wrong and rng.random() < comments:
+            comment = _comment(rng, [str(v) for v in rng.permutation(named)[: int(rng.integers(1, 3))]], liked)
+        items.append(
+            Told(
+                picture=slot.key,
+                side="like" if liked else "dislike",
+                prompt=prompt_of(slot.scene) if prompts else None,
+                comment=comment,
+                weight=1.0 if weight is None else weight,
+                age_days=(1 - slot.time) * YEARS_DAYS if timed else None,
+            )
+        )
+    return items
+
+
+def _comment(rng: np.random.Generator, words: list[str], liked: bool) -> str:
+    forms = ("I love the {}", "great {}", "{}") if liked else ("I hate the {}", "too much {}", "no {}")
+    return str(rng.choice(forms)).format(" and ".join(words))
+
+
+def _split(slots: list[Slot], side: Side) -> list[str]:
+    """Words of one side that truly hold and that the history shows."""
+    shown = {w for slot in slots if slot.liked == (side == "like") for w in opinions_in(slot, side)}
+    return [v for v in all_values() if v in shown]
+
+
+def yes_no_branches(pair: tuple[int, int], good: list[str], bad: list[str], rng: np.random.Generator) -> list[Branch]:
+    """The two questions of a pair, answers with their reasons half of the time."""
+    reasons = rng.random() < 0.5
+    return [
+        Branch(question=like_question(pair[0]), answer=with_reason("Yes", good if reasons else ()), kind="yes_no"),
+        Branch(question=like_question(pair[1]), answer=with_reason("No", bad if reasons else ()), kind="yes_no"),
+    ]
+
+
+def _pair_branches(rng: np.random.Generator, pair: tuple[Slot, Slot]) -> list[Branch]:
+    return yes_no_branches((pair[0].key, pair[1].key), opinions_in(pair[0], "like"), opinions_in(pair[1], "dislike"), rng)
+
+
+def _choice(rng: np.random.Generator, better: int, worse: int) -> Branch:
+    first = bool(rng.random() < 0.5)
+    pair = (better, worse) if first else (worse, better)
+    return Branch(question=choice_question(*pair), answer="First." if first else "Second.", kind="choice")
+
+
+def _lists(likes: list[str], dislikes: list[str]) -> list[Branch]:
+    return [
+        Branch(question=[LIKES_QUESTION], answer=f"{', '.join(likes) or NO_WORDS}.", kind="likes"),
+        Branch(question=[DISLIKES_QUESTION], answer=f"{', '.join(dislikes) or NO_WORDS}.", kind="dislikes"),
+    ]
+
+
+def _word(rng: np.random.Generator, likes: list[str], dislikes: list[str], tastes: Sequence[Taste]) -> Branch:
+    """Whether one word is liked (or disliked), half of the answers Yes; a No is any word not held on that side."""
+    side: Side = "like" if rng.random() < 0.5 else "dislike"
+    held, shown = (likes, dislikes) if side == "like" else (dislikes, likes)
+    true = bool(rng.random() < 0.5) and bool(held)
+    truly = {v for t in tastes for vs in (t.likes if side == "like" else t.dislikes).values() for v in vs}
+    rivals = shown if shown and rng.random() < 0.4 else [v for v in all_values() if v not in truly]
+    word = str(rng.choice(held if true else [v for v in rivals if v not in held] or list(all_values())))
+    return Branch(question=word_question(word, side), answer="Yes." if word in truly else "No.", kind="word")
+
+
+def _line(likes: list[str], dislikes: list[str]) -> Branch:
+    answer = f"Likes {', '.join(likes) or NO_WORDS}. Dislikes {', '.join(dislikes) or NO_WORDS}."
+    return Branch(question=[DESCRIBE_TASTE], answer=answer, kind="line")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twist:
+    """How a pack's person is asked about: which pairs are queries, which are left for this history."""
+
+    queries: tuple[tuple[Slot, Slot], ...]
+    rest: list[tuple[Slot, Slot]]
+    choice: tuple[Slot, Slot]
+
+
+def _divide(rng: np.random.Generator, index: int, split: str, half: int | None) -> Twist:
+    """Two query pairs (one differing in everything, one in one thing), a pair to choose from, the rest for the
+    history. `half` 0 or 1 gives two disjoint histories of one person (the same queries)."""
+    person = pairs_of(index, split)[0]
+    current = [k for k in range(N_EVERYTHING) if person.kind != "drifting" or k / (N_EVERYTHING - 1) >= person.turn]
+    asked = [int(k) for k in rng.permutation(current)[:2]]
+    one = N_EVERYTHING + int(rng.integers(N_ONE))
+    left = [int(k) for k in rng.permutation([k for k in range(N_EVERYTHING) if k not in asked])]
+    if half is not None:
+        left = left[half::2]
+    queries = slots_of(index, split, [asked[0], one])
+    return Twist(queries=tuple(queries), rest=slots_of(index, split, left), choice=slots_of(index, split, [asked[1]])[0])
+
+
+def own_pack(rng: np.random.Generator, index: int, split: str, *, half: int | None = None, divide_rng: np.random.Generator | None = None) -> Asked:
+    """The person's own history: noisy labels, sometimes prompts, times and comments."""
+    person = pairs_of(index, split)[0]
+    twist = _divide(divide_rng or rng, index, split, half)
+    slots = chosen_slots(rng, twist.rest, *sizes(rng, min(8, len(twist.rest))))
+    timed = bool(rng.random() < (0.7 if person.kind == "drifting" else 0.25))
+    items = told(
+        rng, slots, flipped=person.flipped, prompts=bool(rng.random() < 0.3), timed=timed, comments=0.5 if rng.random() < 0.25 else 0.0
+    )  # fmt: skip
+    return _asked(rng, "own", index, split, twist, slots, items, person)
+
+
+def _asked(
+    rng: np.random.Generator, kind: HistoryKind, index: int, split: str, twist: Twist, slots: list[Slot], items: list[Told], person: Person
+) -> Asked:
+    own = [s for s in slots if s.person == index and any(s.taste == t for t in person.current_tastes())]
+    likes, dislikes = _split(own, "like"), _split(own, "dislike")
+    branches = [b for pair in twist.queries for b in _pair_branches(rng, pair)]
+    branches.append(_choice(rng, twist.choice[0].key, twist.choice[1].key))
+    branches += _lists(likes, dislikes)
+    draw = rng.random()
+    if draw < 0.5:
+        branches.append(_word(rng, likes, dislikes, person.current_tastes()))
+    elif draw < 0.75:
+        branches.append(_line(likes, dislikes))
+    else:
+        branches.append(_same_user(rng, index, split, twist, slots))
+    first: Side = "like" if rng.random() < 0.7 else "dislike"
+    return Asked(pack=Pack(history=history_parts(items, first=first), branches=tuple(branches)), pairs=((0, 1), (2, 3)), kind=kind, person=index)
+
+
+def _same_user(rng: np.random.Generator, index: int, split: str, twist: Twist, used: list[Slot]) -> Branch:
+    """A second short history: this user's unseen pictures, or another user's."""
+    taken = {slot.slot for slot in used}
+    unseen = [pair for pair in twist.rest if not taken & {pair[0].slot, pair[1].slot}]
+    same = bool(rng.random() < 0.5) and bool(unseen)
+    if same:
+        pairs = unseen
+    else:
+        pairs = slots_of(_another(rng, index), split, [int(k) for k in rng.permutation(N_EVERYTHING)[:4]])
+    pairs = pairs[: int(rng.integers(1, 4))]
+    second = told(rng, [slot for pair in pairs for slot in pair], flipped=0.0)
+    return Branch(question=same_user_question(second), answer="Yes." if same else "No.", kind="same_user")
+
+
+def _strangers(rng: np.random.Generator, index: int, split: str, avoid: tuple[tuple[Slot, Slot], ...], n: int) -> list[tuple[Slot, Slot]]:
+    """Pairs of another person, none of the subjects in `avoid`: a query never shares its subject with a history."""
+    subjects = {pair[0].scene.subject for pair in avoid}
+    pairs = slots_of(_another(rng, index), split, [int(k) for k in rng.permutation(N_EVERYTHING)])
+    return [pair for pair in pairs if pair[0].scene.subject not in subjects][:n]
+
+
+def _another(rng: np.random.Generator, index: int) -> int:
+    """Another person near by in the numbering, so that the smallest populations serve too."""
+    return index - 1 - int(rng.integers(index)) if index else 1
+
+
+def mixed_pack(rng: np.random.Generator, index: int, split: str, kind: HistoryKind) -> Asked:
+    """Two people's pictures in one history; the heavier (`weighted`) or newer (`aged`) ones are the asked person's."""
+    person = pairs_of(index, split)[0]
+    twist = _divide(rng, index, split, None)
+    strangers = _strangers(rng, index, split, (*twist.queries, twist.choice), 6)
+    own = [pair for pair in twist.rest if pair[0].taste == twist.queries[0][0].taste] or twist.rest
+    mine = chosen_slots(rng, own[:6], *sizes(rng, 4))
+    theirs = chosen_slots(rng, strangers, *sizes(rng, 4))
+    told_mine, told_theirs = told(rng, mine, flipped=person.flipped), told(rng, theirs, flipped=person.flipped)
+    if kind == "weighted":
+        heavy, light = ((3.0, 1.0), (3.0, 0.5), (2.0, 0.3), (1.0, 0.3), (2.0, 0.5))[int(rng.integers(5))]
+        told_mine = [replace(item, weight=heavy) for item in told_mine]
+        told_theirs = [replace(item, weight=light) for item in told_theirs]
+    else:
+        told_mine = [replace(item, age_days=float(rng.uniform(0, 100))) for item in told_mine]
+        old = 150.0 if rng.random() < 0.3 else 330.0
+        told_theirs = [replace(item, age_days=old + float(rng.uniform(0, 140))) for item in told_theirs]
+    order = rng.permutation(len(mine) + len(theirs))
+    items = [(told_mine + told_theirs)[int(i)] for i in order]
+    return _asked(rng, kind, index, split, twist, mine, items, person)
+
+
+def aspect_pack(rng: np.random.Generator, index: int, split: str) -> Asked:
+    """Opinions about one aspect only; the query pair opposes that aspect to all others."""
+    person, pairs = pairs_of(index, split)
+    number = N_EVERYTHING + N_ONE
+    good, bad = slots_of(index, split, [number])[0]
+    aspect: Aspect = pairs[number].factor  # type: ignore[assignment]
+    inverse = bool(rng.random() < 0.4)
+    if inverse:
+        aspect = str(rng.choice([a for a in ASPECT_FAMILIES if a != aspect and _speaks(good.taste, a)] or [aspect]))  # type: ignore[assignment]
+        inverse = aspect != pairs[number].factor
+    if inverse:
+        good, bad = bad, good
+    twist = _divide(rng, index, split, None)
+    rest = [pair for pair in twist.rest if pair[0].taste == good.taste] or twist.rest
+    slots = chosen_slots(rng, rest, *sizes(rng, min(8, len(rest))))
+    items = [replace(item, aspect=aspect) for item in told(rng, slots, flipped=person.flipped)]
+    reasons = [[v for f, v in s.scene.values.items() if f in ASPECT_FAMILIES[aspect] and v in held.get(f, ())]
+               for s, held in ((good, good.taste.likes), (bad, bad.taste.dislikes))]  # fmt: skip
+    branches = [*yes_no_branches((good.key, bad.key), reasons[0], reasons[1], rng), _choice(rng, good.key, bad.key)]
+    inside = [{v for f in ASPECT_FAMILIES[aspect] for v in held.get(f, ())} for held in (good.taste.likes, good.taste.dislikes)]
+    own = [slot for slot in slots if slot.taste == good.taste]
+    likes = [v for v in _split(own, "like") if v in inside[0]]
+    dislikes = [v for v in _split(own, "dislike") if v in inside[1]]
+    branches += _lists(likes, dislikes)
+    return Asked(pack=Pack(history=history_parts(items), branches=tuple(branches)), pairs=((0, 1),), kind="aspect", person=index)
+
+
+def _speaks(taste: Taste, aspect: Aspect) -> bool:
+    return any(f in taste.likes for f in ASPECT_FAMILIES[aspect])
+
+
+def subject_pack(rng: np.random.Generator, index: int, split: str) -> Asked:
+    """Opinions about the subject only: living things liked and things disliked, or the reverse; style tells nothing."""
+    slots = [slot for pair in slots_of(index, split, range(N_EVERYTHING + N_ONE)) for slot in pair]
+    by_subject: dict[bool, dict[str, Slot]] = {True: {}, False: {}}
+    for i in rng.permutation(len(slots)):
+        slot = slots[int(i)]
+        by_subject[slot.scene.subject in LIVING].setdefault(slot.scene.subject, slot)
+    likes_living = bool(rng.random() < 0.5)
+    groups = {side: list(by_subject[(side == "like") == likes_living].values()) for side in ("like", "dislike")}
+    if min(map(len, groups.values())) < 2:
+        return own_pack(rng, index, split)
+    queries = groups["like"].pop(), groups["dislike"].pop()
+    items = [
+        Told(picture=slot.key, side=side, aspect="subject")  # type: ignore[arg-type]
+        for side, group in groups.items()
+        for slot in group[: int(rng.integers(1, 7))]
+    ]
+    keys = (queries[0].key, queries[1].key)
+    branches = [*yes_no_branches(keys, (), (), rng), _choice(rng, *keys)]  # type: ignore[arg-type]
+    order = rng.permutation(len(items))
+    parts = history_parts([items[int(i)] for i in order])
+    return Asked(pack=Pack(history=parts, branches=tuple(branches)), pairs=((0, 1),), kind="subject", person=index)
+
+
+def foreign_pack(rng: np.random.Generator, index: int, split: str, kind: HistoryKind) -> Asked:
+    """Another person's history or none: nothing is known of the asked one, so each answer is a fair coin's."""
+    twist = _divide(rng, index, split, None)
+    items: list[Told] = []
+    if kind == "other":
+        strangers = _strangers(rng, index, split, twist.queries, 8)
+        items = told(rng, chosen_slots(rng, strangers, *sizes(rng, 8)), flipped=0.1)
+    branches = []
+    for slot in (s for pair in twist.queries for s in pair):
+        yes = bool(rng.random() < 0.5)
+        branches.append(Branch(question=like_question(slot.key), answer="Yes." if yes else "No.", kind="yes_no"))
+    return Asked(pack=Pack(history=history_parts(items), branches=tuple(branches)), pairs=(), kind=kind, person=index)
+
+
+def pack_of(rng: np.random.Generator, index: int, split: str, kind: HistoryKind) -> Asked:
+    """A pack of one kind for one person."""
+    if kind in ("weighted", "aged"):
+        return mixed_pack(rng, index, split, kind)
+    if kind == "aspect":
+        return aspect_pack(rng, index, split)
+    if kind == "subject":
+        return subject_pack(rng, index, split)
+    if kind in ("other", "none"):
+        return foreign_pack(rng, index, split, kind)
+    return own_pack(rng, index, split)
