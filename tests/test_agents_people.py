@@ -74,7 +74,9 @@ def test_renderings_show_the_side_they_should() -> None:
     taste = PEOPLE[0].tastes[0]
     for liked in (True, False):
         opinions, others = (taste.likes, taste.dislikes) if liked else (taste.dislikes, taste.likes)
-        scenes = [rendering(numpy_rng(liked, i), taste, "cat", None, liked=liked, seed_class="train") for i in range(60)]
+        scenes = [
+            rendering(numpy_rng(liked, i), taste, "cat", None, liked=liked, seed_class="train") for i in range(60)
+        ]
         for family, values in opinions.items():
             assert np.mean([s.values.get(family) in values for s in scenes]) > 0.55
         assert not any(s.values.get(f) in v for s in scenes for f, v in others.items() if f not in opinions)

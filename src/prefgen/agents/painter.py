@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import aggdraw
@@ -56,7 +57,9 @@ def _turned(points: np.ndarray, tilt: float) -> np.ndarray:
     return (points - 32) @ np.array([[c, s], [-s, c]]) + 32
 
 
-def _placed(part: Part, scene: Scene, layout: _Layout, centre: tuple[float, float], mirror: bool, lean: float) -> np.ndarray:
+def _placed(
+    part: Part, scene: Scene, layout: _Layout, centre: tuple[float, float], mirror: bool, lean: float
+) -> np.ndarray:
     points = part.points * (np.array([-1.0, 1.0]) if mirror else 1.0)
     c, s = np.cos(lean), np.sin(lean)
     points = points @ np.array([[c, s], [-s, c]])
@@ -93,7 +96,15 @@ def _rgb(colour: np.ndarray) -> tuple[int, int, int]:
 class _Pen:
     """Draws closed and open lines by hand style onto an aggdraw surface."""
 
-    def __init__(self, draw: aggdraw.Draw, hand: str | None, colours: Colours, width: float, unit: float, rng: np.random.Generator):
+    def __init__(
+        self,
+        draw: aggdraw.Draw,
+        hand: str | None,
+        colours: Colours,
+        width: float,
+        unit: float,
+        rng: np.random.Generator,
+    ):
         self.draw, self.hand, self.unit, self.rng = draw, hand, unit, rng
         self.colours, self.width = colours, width
 
@@ -110,7 +121,12 @@ class _Pen:
             self._line(points, dark * 0.4, 2.6 + 0.6 * w, closed)
         elif hand == "impulsive":
             for _ in range(3):
-                self._line(points + self.rng.uniform(-1.7, 1.7, 2) + self.rng.uniform(-0.35, 0.35, points.shape), dark, 0.65 * w, closed)
+                self._line(
+                    points + self.rng.uniform(-1.7, 1.7, 2) + self.rng.uniform(-0.35, 0.35, points.shape),
+                    dark,
+                    0.65 * w,
+                    closed,
+                )
         elif hand == "airy":
             self._line(points, np.ones(3), 1.5 * w, closed)
         elif hand == "broken":
@@ -126,7 +142,7 @@ class _Pen:
             self._line(middle + spread * (1 + 4.6 / length), dark, 0.9 * w, closed)
         elif hand == "calligraphic":
             ring = np.concatenate([points, points[:1]]) if closed else points
-            for a, b in zip(ring[:-1], ring[1:]):
+            for a, b in itertools.pairwise(ring):
                 swell = abs(np.sin(np.arctan2(b[1] - a[1], b[0] - a[0]) - 0.8))
                 self._line(np.stack([a, b]), dark * 0.5, (0.3 + 3.4 * swell**2) * (0.7 + 0.3 * w), False)
         elif hand == "loose":
@@ -135,7 +151,9 @@ class _Pen:
             self._line(points, dark, 1.0 * w, closed)
 
 
-def _draw_subject(base: Image.Image, scene: Scene, layout: _Layout, colours: Colours, rng: np.random.Generator, unit: float) -> np.ndarray:
+def _draw_subject(
+    base: Image.Image, scene: Scene, layout: _Layout, colours: Colours, rng: np.random.Generator, unit: float
+) -> np.ndarray:
     hand = scene.values.get("hand")
     width = 1.0 * 2 ** (0.75 * scene.continuous.get("stroke", 0.0))
     mask_image = Image.new("L", base.size)
@@ -186,8 +204,16 @@ def paint(scene: Scene, side_px: int = SIDE_PX) -> np.ndarray:
     horizon = layout.horizon + slope * (f.x - 32)
     sky = np.clip(0.5 - (f.y - horizon), 0, 1).astype(np.float32)
     image = np.broadcast_to(colours.sky, (side_px, side_px, 3)).astype(np.float32)
-    c = Canvas(image=image, f=f, colours=colours, rng=rng, sky=sky, subject=np.zeros_like(sky),
-               centre=layout.centres[len(layout.centres) // 2], density=scene.continuous.get("density", 0.0))  # fmt: skip
+    c = Canvas(
+        image=image,
+        f=f,
+        colours=colours,
+        rng=rng,
+        sky=sky,
+        subject=np.zeros_like(sky),
+        centre=layout.centres[len(layout.centres) // 2],
+        density=scene.continuous.get("density", 0.0),
+    )
     movement, composition = scene.values.get("movement"), scene.values.get("composition")
     if movement in MOVEMENTS:
         MOVEMENTS[movement](c)

@@ -7,8 +7,9 @@ depends on the subject, drift over time, and wrong answers; each is a dial of `D
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Mapping
+from typing import Any, Literal
 
 import numpy as np
 
@@ -126,7 +127,9 @@ def cluster_at(index: int) -> Cluster:
     )
 
 
-def _draw(rng: np.random.Generator, pool: tuple[str, ...], everything: tuple[str, ...], n: int, rate: float) -> list[str]:
+def _draw(
+    rng: np.random.Generator, pool: tuple[str, ...], everything: tuple[str, ...], n: int, rate: float
+) -> list[str]:
     drawn: list[str] = []
     while len(drawn) < n:
         source = pool if rng.random() < rate else everything
@@ -137,7 +140,7 @@ def _draw(rng: np.random.Generator, pool: tuple[str, ...], everything: tuple[str
 
 
 def new_taste(rng: np.random.Generator, cluster: Cluster, dials: Dials) -> Taste:
-    """A taste near a cluster: 4 worded families with likes, 2 to 4 with dislikes, and half as many wordless opinions."""
+    """A taste near a cluster: 4 worded families with likes, 2 to 4 with dislikes, half as many wordless opinions."""
     liked_families = [str(f) for f in rng.permutation(list(FAMILIES))[:4]]
     likes = {
         f: tuple(_draw(rng, cluster.likes[f], FAMILIES[f], int(rng.choice([1, 2], p=[0.6, 0.4])), dials.from_cluster))
@@ -232,7 +235,12 @@ def rendering(
     for trait, (good, bad) in taste.traits.items():
         continuous[trait] = float(np.clip((good if liked else bad) + rng.normal(0, 0.12), -1, 1))
     return Scene(
-        subject=subject, setting=setting, values=values, look=look, continuous=continuous, seed=painter_seed(rng, seed_class)
+        subject=subject,
+        setting=setting,
+        values=values,
+        look=look,
+        continuous=continuous,
+        seed=painter_seed(rng, seed_class),
     )
 
 
@@ -242,7 +250,9 @@ def random_prompt(rng: np.random.Generator, *, with_reserved: bool = False) -> t
     return str(rng.choice(names)), (str(rng.choice(SETTINGS)) if rng.random() < 0.7 else None)
 
 
-def history_of(person: Person, *, seed_class: str, tag: str = "", subjects: tuple[str, ...] | None = None) -> tuple[Shown, ...]:
+def history_of(
+    person: Person, *, seed_class: str, tag: str = "", subjects: tuple[str, ...] | None = None
+) -> tuple[Shown, ...]:
     """A person's labelled history in time order: pairs from one prompt each, one side kept or both, 10 % mislabelled.
 
     No prompt appears twice. `tag` draws another, independent history of the same person.

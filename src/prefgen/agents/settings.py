@@ -10,7 +10,9 @@ from prefgen.agents.treatments import Canvas
 
 def _tint(c: Canvas, hue: float, saturation: float = 0.4, value: float = 0.72) -> np.ndarray:
     """A setting's own colour drawn half-way to the palette's ground, so that palettes stay whole."""
-    return (0.4 * hsv(hue, saturation, value) + 0.6 * (0.55 * c.colours.ground + 0.45 * c.colours.accent)).astype(np.float32)
+    return (0.4 * hsv(hue, saturation, value) + 0.6 * (0.55 * c.colours.ground + 0.45 * c.colours.accent)).astype(
+        np.float32
+    )
 
 
 def _edge(distance: np.ndarray) -> np.ndarray:
@@ -27,7 +29,10 @@ def draw_setting(c: Canvas, setting: str | None, horizon: np.ndarray) -> None:
     elif setting == "in a forest":
         for i, trunk in enumerate((4, 13, 22, 43, 52, 60)):
             top = 15 + 4 * (i % 3)
-            c.mix(_edge(np.abs(x - trunk) - 3.4 * np.clip(1 - up / top, 0, 1)) * (up > 0) * (up < top), _tint(c, 140, 0.6, 0.45))
+            c.mix(
+                _edge(np.abs(x - trunk) - 3.4 * np.clip(1 - up / top, 0, 1)) * (up > 0) * (up < top),
+                _tint(c, 140, 0.6, 0.45),
+            )
     elif setting == "in the city":
         heights = np.array([9, 15, 7, 18, 11, 6, 13, 8, 16, 10, 14])
         tower = heights[np.clip((x / 6).astype(int), 0, 10)]
@@ -37,11 +42,17 @@ def draw_setting(c: Canvas, setting: str | None, horizon: np.ndarray) -> None:
     elif setting == "in the mountains":
         ridge = np.maximum(19 - 1.15 * np.abs(x - 14), 23 - 1.05 * np.abs(x - 48))
         c.mix(_edge((up * -1) * 1.0) * _edge(up - ridge), _tint(c, 250, 0.22, 0.6))
-        c.mix(_edge(up - ridge) * _edge(ridge - 6 - 1.4 * np.sin(x * 1.3) - up - (ridge < 6) * 50) * (up > 9), c.colours.light)
+        c.mix(
+            _edge(up - ridge) * _edge(ridge - 6 - 1.4 * np.sin(x * 1.3) - up - (ridge < 6) * 50) * (up > 9),
+            c.colours.light,
+        )
     elif setting == "in the desert":
         for shift, rise in ((0.0, 5.5), (2.1, 3.2)):
             dune = rise * (1 + np.sin(x * 0.16 + shift * 2 + c.rng.uniform(0, 1)))
-            c.mix(_edge(up - dune + 5 * shift) * (up > -3 * shift - 0.5), _tint(c, 40 - 8 * shift, 0.65, 0.95 - 0.1 * shift))
+            c.mix(
+                _edge(up - dune + 5 * shift) * (up > -3 * shift - 0.5),
+                _tint(c, 40 - 8 * shift, 0.65, 0.95 - 0.1 * shift),
+            )
         c.mix(_edge(np.hypot(x - 12, c.f.y - 10) - 5) * c.sky, _tint(c, 30, 0.8, 1.0))
     elif setting == "in a meadow":
         blades = (np.abs((x * 1.0 + 1.1 * np.sin(c.f.y * 0.8)) % 4 - 2) < 0.75) * (up < 1.5) * (up > -22)

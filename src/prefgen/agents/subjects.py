@@ -6,9 +6,10 @@ x runs right and y down in [-1, 1]; a subject stands on y = 1. A part is (role, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Callable, Literal
+from functools import cache
+from typing import Literal
 
 import numpy as np
 
@@ -192,7 +193,9 @@ def _turtle() -> list[Part]:
 
 def _snail() -> list[Part]:
     return [
-        blob("accent", (-0.95, 0.95), (-0.2, 0.7), (0.5, 0.7), (0.62, 0.1), (0.9, 0.1), (0.9, 0.7), (0.6, 1), (-0.4, 1)),
+        blob(
+            "accent", (-0.95, 0.95), (-0.2, 0.7), (0.5, 0.7), (0.62, 0.1), (0.9, 0.1), (0.9, 0.7), (0.6, 1), (-0.4, 1)
+        ),
         stroke("accent", (0.7, 0.15), (0.62, -0.3)),
         stroke("accent", (0.82, 0.15), (0.92, -0.28)),
         oval("body", -0.15, 0.15, 0.62),
@@ -278,7 +281,9 @@ def _pine() -> list[Part]:
 
 
 def _flower() -> list[Part]:
-    petals = [oval("body", 0.42 * np.cos(a), -0.35 + 0.42 * np.sin(a), 0.3) for a in np.arange(5) * 2 * np.pi / 5 - 1.57]
+    petals = [
+        oval("body", 0.42 * np.cos(a), -0.35 + 0.42 * np.sin(a), 0.3) for a in np.arange(5) * 2 * np.pi / 5 - 1.57
+    ]
     return [
         stroke("accent", (0, 0.0), (0.05, 0.5), (0, 1)),
         oval("accent", 0.32, 0.6, 0.32, 0.12, -30),
@@ -326,7 +331,17 @@ def _apple() -> list[Part]:
     return [
         stroke("dark", (0, -0.4), (0.05, -0.7), (0.2, -0.95)),
         oval("accent", 0.42, -0.75, 0.3, 0.13, -25),
-        blob("body", (0, -0.38), (-0.5, -0.55), (-0.85, 0.0), (-0.5, 0.85), (0, 0.78), (0.5, 0.85), (0.85, 0.0), (0.5, -0.55)),
+        blob(
+            "body",
+            (0, -0.38),
+            (-0.5, -0.55),
+            (-0.85, 0.0),
+            (-0.5, 0.85),
+            (0, 0.78),
+            (0.5, 0.85),
+            (0.85, 0.0),
+            (0.5, -0.55),
+        ),
         oval("light", -0.42, -0.05, 0.12, 0.22, 20, n=12),
     ]
 
@@ -335,7 +350,18 @@ def _pear() -> list[Part]:
     return [
         stroke("dark", (0, -0.6), (0.08, -1)),
         oval("accent", 0.32, -0.85, 0.28, 0.11, -15),
-        blob("body", (0, -0.75), (-0.3, -0.5), (-0.35, 0.0), (-0.7, 0.5), (-0.3, 0.98), (0.3, 0.98), (0.7, 0.5), (0.35, 0.0), (0.3, -0.5)),
+        blob(
+            "body",
+            (0, -0.75),
+            (-0.3, -0.5),
+            (-0.35, 0.0),
+            (-0.7, 0.5),
+            (-0.3, 0.98),
+            (0.3, 0.98),
+            (0.7, 0.5),
+            (0.35, 0.0),
+            (0.3, -0.5),
+        ),
         oval("light", -0.35, 0.5, 0.1, 0.2, 15, n=12),
     ]
 
@@ -523,7 +549,17 @@ def _guitar() -> list[Part]:
 def _bell() -> list[Part]:
     return [
         oval("dark", 0, 0.78, 0.18),
-        blob("body", (-0.2, -0.75), (0.2, -0.75), (0.45, -0.2), (0.55, 0.35), (0.85, 0.65), (-0.85, 0.65), (-0.55, 0.35), (-0.45, -0.2)),
+        blob(
+            "body",
+            (-0.2, -0.75),
+            (0.2, -0.75),
+            (0.45, -0.2),
+            (0.55, 0.35),
+            (0.85, 0.65),
+            (-0.85, 0.65),
+            (-0.55, 0.35),
+            (-0.45, -0.2),
+        ),
         box("accent", -0.85, 0.5, 0.85, 0.7),
         oval("accent", 0, -0.85, 0.15),
     ]
@@ -532,7 +568,9 @@ def _bell() -> list[Part]:
 def _umbrella() -> list[Part]:
     return [
         stroke("dark", (0, -0.9), (0, 0.7), (0.12, 0.95), (0.35, 0.85)),
-        blob("body", (-0.95, 0.1), (-0.7, -0.6), (0, -0.9), (0.7, -0.6), (0.95, 0.1), (0.5, 0.0), (0, 0.1), (-0.5, 0.0)),
+        blob(
+            "body", (-0.95, 0.1), (-0.7, -0.6), (0, -0.9), (0.7, -0.6), (0.95, 0.1), (0.5, 0.0), (0, 0.1), (-0.5, 0.0)
+        ),
         blob("accent", (-0.3, 0.05), (-0.28, -0.5), (0, -0.88), (0.28, -0.5), (0.3, 0.05), (0, 0.08)),
     ]
 
@@ -546,7 +584,17 @@ def _star() -> list[Part]:
 
 def _heart() -> list[Part]:
     return [
-        blob("body", (0, -0.4), (-0.45, -0.8), (-0.9, -0.4), (-0.6, 0.3), (0, 0.95), (0.6, 0.3), (0.9, -0.4), (0.45, -0.8)),
+        blob(
+            "body",
+            (0, -0.4),
+            (-0.45, -0.8),
+            (-0.9, -0.4),
+            (-0.6, 0.3),
+            (0, 0.95),
+            (0.6, 0.3),
+            (0.9, -0.4),
+            (0.45, -0.8),
+        ),
         oval("light", -0.45, -0.38, 0.2, 0.13, -35, n=12),
     ]
 
@@ -632,7 +680,7 @@ _DRAWERS: dict[str, tuple[Callable[[], list[Part]], float, float]] = {
 SUBJECTS: tuple[str, ...] = tuple(_DRAWERS)
 
 
-@lru_cache(maxsize=None)
+@cache
 def parts_of(subject: str) -> tuple[Part, ...]:
     """The parts of a subject, back to front. Unknown names raise KeyError (captions are checked before)."""
     return tuple(_DRAWERS[subject][0]())

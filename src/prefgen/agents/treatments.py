@@ -7,8 +7,8 @@ families can be told apart in one picture.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
 
@@ -118,7 +118,10 @@ def expressionism(c: Canvas) -> None:
 
 def de_stijl(c: Canvas) -> None:
     """Black bars and filled blocks."""
-    xs, ys = (11 + c.rng.uniform(-2, 2), 46 + c.rng.uniform(-3, 3)), (9 + c.rng.uniform(-2, 2), 27 + c.rng.uniform(-3, 3))
+    xs, ys = (
+        (11 + c.rng.uniform(-2, 2), 46 + c.rng.uniform(-3, 3)),
+        (9 + c.rng.uniform(-2, 2), 27 + c.rng.uniform(-3, 3)),
+    )
     c.mix(((c.f.x < xs[0]) & (c.f.y > ys[1])) * c.sky, c.colours.accent)
     c.mix(((c.f.x > xs[1]) & (c.f.y < ys[0])) * c.sky, c.colours.body)
     c.mix(((c.f.x > xs[1]) & (c.f.y > ys[1])) * c.sky, c.colours.light)
@@ -137,7 +140,13 @@ def bauhaus(c: Canvas) -> None:
 def suprematism(c: Canvas) -> None:
     """Floating bars at one steep angle."""
     u, v = c.f.x * 0.85 + c.f.y * 0.53, -c.f.x * 0.53 + c.f.y * 0.85
-    spots = ((12, -4, 7, 2.6, "dark"), (34, -12, 13, 2.0, "accent"), (58, -22, 8, 3.4, "body"), (22, 12, 6, 1.4, "accent"), (60, -6, 5, 1.6, "dark"))
+    spots = (
+        (12, -4, 7, 2.6, "dark"),
+        (34, -12, 13, 2.0, "accent"),
+        (58, -22, 8, 3.4, "body"),
+        (22, 12, 6, 1.4, "accent"),
+        (60, -6, 5, 1.6, "dark"),
+    )
     for cu, cv, ru, rv, role in spots:
         inside = np.maximum(np.abs(u - cu) - ru, np.abs(v - cv) - rv)
         c.mix(_soft(inside) * c.sky, getattr(c.colours, role))
@@ -230,7 +239,9 @@ def speckled(c: Canvas) -> None:
 def glossy(c: Canvas) -> None:
     """Slanting streaks of reflected light."""
     u = c.f.x + c.f.y * 0.55 + c.rng.uniform(-6, 6)
-    c.shade(0.62 * (_soft(np.abs(u - 26) - 3.2, 2.5) + _soft(np.abs(u - 36) - 1.3, 1.6) + _soft(np.abs(u - 70) - 3.2, 2.5)))
+    c.shade(
+        0.62 * (_soft(np.abs(u - 26) - 3.2, 2.5) + _soft(np.abs(u - 36) - 1.3, 1.6) + _soft(np.abs(u - 70) - 3.2, 2.5))
+    )
 
 
 def rippled(c: Canvas) -> None:
@@ -320,7 +331,11 @@ def oil_paint(c: Canvas) -> None:
     pick = c.rng.integers(0, 3, 509)[stroke]
     c.image = np.choose(pick[..., None], drag)
     ridge = (v % 4.2) / 4.2
-    c.shade((0.4 * _soft(np.abs(ridge - 0.25) - 0.12, 0.1) - 0.36 * _soft(np.abs(ridge - 0.85) - 0.12, 0.1)).astype(np.float32))
+    c.shade(
+        (0.4 * _soft(np.abs(ridge - 0.25) - 0.12, 0.1) - 0.36 * _soft(np.abs(ridge - 0.85) - 0.12, 0.1)).astype(
+            np.float32
+        )
+    )
 
 
 def _blocks(c: Canvas, size: float) -> np.ndarray:

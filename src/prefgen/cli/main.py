@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 
 import typer
 
@@ -33,6 +34,8 @@ PERSONS_MISTAKE, OUR_MISTAKE, STOPPED = 2, 1, 130
 
 def run(arguments: list[str] | None = None) -> None:
     """The console entry point: runs a verb, prints any error as `error:` and `hint:`, and exits."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # the libraries' advice to programmers; our own warnings are logged
     sys.exit(status_of(arguments))
 
 
@@ -72,9 +75,11 @@ def _told(error: Exception) -> int:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "prefgen"
         return _print(error.format_message(), f"{path} --help", PERSONS_MISTAKE)  # pyright: ignore
-    errors = sys.modules.get("prefgen.core.errors")
-    if errors is not None and isinstance(error, errors.PrefGenError):
-        return _print(error.message, error.hint, PERSONS_MISTAKE)
+    if "prefgen.core.errors" in sys.modules:  # else it was never imported, so the error is none of ours
+        from prefgen.core.errors import PrefGenError
+
+        if isinstance(error, PrefGenError):
+            return _print(error.message, error.hint, PERSONS_MISTAKE)
     if os.environ.get("PREFGEN_TRACEBACK"):
         raise error
     if isinstance(error, OSError) and error.strerror:

@@ -16,7 +16,7 @@ OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Also write th
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer people: minutes rather than hours.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed is another draw of noise.")] = 0,
-    out: OutFile = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Keep pictures and results in this folder.")] = None,
     model: Model = "embedded",
     json_: Json = False,
 ) -> None:

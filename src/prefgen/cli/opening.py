@@ -18,7 +18,9 @@ def open_model(name: str, device: str, dtype: str, *, quiet: bool) -> PrefGen:
     """The model, with a progress bar on the terminal unless `quiet`."""
     log_to_stderr()
     from prefgen.pipeline import PrefGen
+    from prefgen.pipeline.loading import without_loading_bars
 
+    without_loading_bars()
     model = PrefGen.from_pretrained(name, device=device, dtype=dtype)
     model.pipe.set_progress_bar_config(disable=quiet or not sys.stderr.isatty())
     return model

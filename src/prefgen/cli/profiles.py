@@ -76,7 +76,7 @@ def add(
     if more is None:
         raise InputError("expected pictures to add, got none", hint="give --liked, --disliked or --manifest")
     prefgen = open_model(model, device, "float32", quiet=True)
-    _save(prefgen.embed(profile.add_history(more)), out or file, json_)
+    _save(prefgen.with_embedding(profile.add_history(more)), out or file, json_)
 
 
 @app.command()
@@ -94,7 +94,7 @@ def remove(
     profile = Profile.load(file)
     for image in images:
         profile = profile.remove(image)
-    _save(open_model(model, device, "float32", quiet=True).embed(profile), out or file, json_)
+    _save(open_model(model, device, "float32", quiet=True).with_embedding(profile), out or file, json_)
 
 
 @app.command()
@@ -112,7 +112,7 @@ def edit(
     from prefgen.pipeline import Profile
 
     profile = Profile.load(file).edit(like=like or [], dislike=dislike or [], forget=forget or [])
-    _save(open_model(model, device, "float32", quiet=True).embed(profile), out or file, json_)
+    _save(open_model(model, device, "float32", quiet=True).with_embedding(profile), out or file, json_)
 
 
 @app.command()
@@ -130,7 +130,7 @@ def share(file: File, out: Out, model: Model = "embedded", device: Device = "aut
 
     profile = Profile.load(file)
     if profile.tokens is None:
-        profile = open_model(model, device, "float32", quiet=True).embed(profile)
+        profile = open_model(model, device, "float32", quiet=True).with_embedding(profile)
     _save(profile.share(), out, json_)
 
 

@@ -29,13 +29,13 @@ def train(
     log_to_stderr()
     from prefgen.core import ConfigError, nearest_hint
     from prefgen.recipes.presets import preset_named
-    from prefgen.recipes.train import stages
+    from prefgen.recipes.train import STAGES
     from prefgen.recipes.train import train as run
 
     size = preset_named(preset)
     work = work or Path("runs") / preset
     out = out or work / "model"
-    names = list(stages())
+    names = list(STAGES)
     if stage is not None and stage not in names:
         raise ConfigError(f"expected a stage of {', '.join(names)}, got {stage!r}", hint=nearest_hint(stage, names))
     plan = {"preset": asdict(size), "stages": [stage] if stage else names, "work": str(work), "out": str(out)}

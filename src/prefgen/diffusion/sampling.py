@@ -15,6 +15,8 @@ from prefgen.adapter import UserAdapter, UserTokens, concatenate_users
 from prefgen.core import InputError
 from prefgen.diffusion.guidance import separate_user_guidance
 
+DislikesIn = Literal["unconditional", "beside"]
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
@@ -37,6 +39,7 @@ def sample(
     dislike_strength: Strength = ...,
     user_guidance_scale: float | None = ...,
     unconditional: UserTokens | None = ...,
+    dislikes: DislikesIn = ...,
     callback_on_step_end: StepCallback | None = ...,
     output_type: Literal["pil"] = ...,
     **pipeline_arguments: Any,
@@ -58,6 +61,7 @@ def sample(
     dislike_strength: Strength = ...,
     user_guidance_scale: float | None = ...,
     unconditional: UserTokens | None = ...,
+    dislikes: DislikesIn = ...,
     callback_on_step_end: StepCallback | None = ...,
     output_type: Literal["np", "pt", "latent"],
     **pipeline_arguments: Any,
@@ -78,6 +82,7 @@ def sample(
     dislike_strength: Strength = 1.0,
     user_guidance_scale: float | None = None,
     unconditional: UserTokens | None = None,
+    dislikes: DislikesIn = "unconditional",
     callback_on_step_end: StepCallback | None = None,
     output_type: str = "pil",
     **pipeline_arguments: Any,
@@ -93,10 +98,16 @@ def sample(
     - A step costs the plain pipeline's network calls. `user_guidance_scale` guides towards the person separately (see
       `separate_user_guidance`) at three rows a picture and step instead of two: about 1.5 times the work.
       `user_guidance_scale=guidance_scale` is the default's guidance, made the longer way.
-    - `unconditional` are users for the unconditional branch, nobody by default.
+    - `dislikes` says where the dislike group speaks. `"unconditional"` (ours): in the unconditional branch, from which
+      guidance moves away, so that more strength means further from what is disliked; without guidance they are silent.
+      `"beside"`: in the conditional branch beside the likes, as the formula of arXiv 2512.06020 reads.
+    - `unconditional` are users for the unconditional branch; the default is what `dislikes` says.
     - `output_type` is `"pil"` (a list), `"np"`, `"pt"` or `"latent"`.
     """
     _check_counts(prompts, tokens, generators, negative_prompt, pipeline_arguments)
+    if dislikes == "unconditional" and unconditional is None and tokens is not None and tokens.dislike is not None:
+        likes = torch.zeros_like(tokens.dislike) if tokens.like is None else tokens.like
+        tokens, unconditional = UserTokens(like=likes), UserTokens(dislike=tokens.dislike)
     with ExitStack() as stack:
         if adapter is not None and tokens is not None and len(tokens) > 0:
             separate = user_guidance_scale is not None

@@ -6,7 +6,9 @@ from prefgen.mllm.chat import ChatFrame, answer_token, chat_frame
 from prefgen.mllm.lora import merged, with_lora
 from prefgen.mllm.losses import answer_loss, preference_loss, same_user_loss
 from prefgen.mllm.packing import Branch, Pack, PackedBatch, answer_log_likelihoods, pack, run_packed
+from prefgen.mllm.port import HistoryStates, PreferenceMLLM, SideStates, plain_logits
 from prefgen.mllm.small_idefics2 import new_idefics2, new_processor, train_tokenizer
+from prefgen.mllm.vision import VisionCache
 from prefgen.mllm.wording import (
     DISLIKES_QUESTION,
     LIKES_QUESTION,
@@ -25,9 +27,13 @@ __all__ = [
     "LIKES_QUESTION",
     "Branch",
     "ChatFrame",
+    "HistoryStates",
     "Pack",
     "PackedBatch",
+    "PreferenceMLLM",
+    "SideStates",
     "Told",
+    "VisionCache",
     "answer_log_likelihoods",
     "answer_loss",
     "answer_token",
@@ -43,6 +49,7 @@ __all__ = [
     "new_idefics2",
     "new_processor",
     "pack",
+    "plain_logits",
     "preference_loss",
     "run_packed",
     "same_user_loss",

@@ -29,5 +29,7 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, n_bins: int
     """Expected calibration error over equal-width bins of P(yes)."""
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     bins = np.minimum((p * n_bins).astype(int), n_bins - 1)
-    gaps = [abs(p[bins == b].mean() - y[bins == b].mean()) * (bins == b).mean() for b in range(n_bins) if (bins == b).any()]
+    gaps = [
+        abs(p[bins == b].mean() - y[bins == b].mean()) * (bins == b).mean() for b in range(n_bins) if (bins == b).any()
+    ]
     return float(sum(gaps))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -15,7 +16,9 @@ def language_model(model: Any) -> Any:
     inner = getattr(model, "model", model)
     found = getattr(inner, "text_model", None) or getattr(inner, "language_model", None)
     if found is None:
-        raise ModelError(f"expected a vision-language model with a text_model or language_model, got {type(model).__name__}")
+        raise ModelError(
+            f"expected a vision-language model with a text_model or language_model, got {type(model).__name__}"
+        )
     return found
 
 

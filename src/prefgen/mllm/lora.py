@@ -8,7 +8,7 @@ LANGUAGE_MODEL = r".*(text_model|language_model)\.layers\.\d+\.(self_attn\.(q|k|
 """The linear layers of the language model, by any family's names; the perceiver's own q_proj stays out."""
 
 
-def with_lora(model: Any, *, rank: int, alpha: float | None = None, dropout: float = 0.0) -> Any:
+def with_lora(model: Any, *, rank: int, alpha: int | None = None, dropout: float = 0.0) -> Any:
     """The model with low-rank updates that start at zero, all else frozen. `alpha` is the rank by default.
 
     r = 8, alpha = 8, dropout 0.1 are the paper family's values (arXiv 2508.08220).

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +45,11 @@ class PackedBatch:
     targets: Tensor
     ends: dict[tuple[int, int], int] = field(default_factory=dict)
     pictures: list[Any] = field(default_factory=list)
+
+    def to(self, device: Any) -> PackedBatch:
+        """The batch with its tensors on another device."""
+        names = ("input_ids", "position_ids", "attention", "targets")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 @dataclass(kw_only=True)
@@ -115,15 +121,17 @@ def _padded(rows: list[_Row], ends: dict[tuple[int, int], int], pictures: list[A
 
 
 def run_packed(model: Any, batch: PackedBatch, features: Tensor) -> Tensor:
-    """Last hidden states [b, s, d] of a packed batch. `features` [n_pictures, n_tokens, d] as its pictures stand."""
+    """Last hidden states [b, s, d] of a packed batch.
+
+    `features` [n_pictures, n_tokens, d], or flat [n_pictures · n_tokens, d], as its pictures stand.
+    """
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-    flat = features.flatten(0, 1)
-    device = batch.input_ids.device
+    flat = features.flatten(0, -2)
     images = BaseModelOutputWithPooling(last_hidden_state=flat, pooler_output=flat)  # type: ignore[arg-type]
     return model.model(
         input_ids=batch.input_ids,
-        attention_mask=batch.attention.to(device),
+        attention_mask=batch.attention,
         position_ids=batch.position_ids,
         mm_encoder_outputs={"image": images} if len(flat) else None,
         use_cache=False,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 
@@ -51,9 +52,20 @@ def new_processor(tokenizer: Any, *, n_image_tokens: int, side_px: int) -> Any:
 
 
 def new_idefics2(
-    processor: Any, *, width: int, n_layers: int, vision_width: int, vision_layers: int, side_px: int, patch_px: int, seed: int
+    processor: Any,
+    *,
+    width: int,
+    n_layers: int,
+    vision_width: int,
+    vision_layers: int,
+    side_px: int,
+    patch_px: int,
+    seed: int,
 ) -> Any:
-    """An untrained Idefics2 for a processor of `new_processor`. Heads are 32 wide where the width allows."""
+    """An untrained Idefics2 for a processor of `new_processor`. Heads are 32 wide where the width allows.
+
+    Weights start at 1/√width: the library's 0.02 suits widths of thousands, and delays learning several-fold here.
+    """
     from transformers import Idefics2Config, Idefics2ForConditionalGeneration
 
     torch.manual_seed(seed)
@@ -70,6 +82,7 @@ def new_idefics2(
             "num_attention_heads": n_heads,
             "num_key_value_heads": n_heads,
             "head_dim": width // n_heads,
+            "initializer_range": width**-0.5,
             "max_position_embeddings": 8192,
             "sliding_window": None,
             "pad_token_id": tokenizer.pad_token_id,
@@ -81,12 +94,14 @@ def new_idefics2(
             "intermediate_size": vision_width * 4,
             "num_hidden_layers": vision_layers,
             "num_attention_heads": max(vision_width // 32, 1),
+            "initializer_range": vision_width**-0.5,
             "image_size": side_px,
             "patch_size": patch_px,
         },
         perceiver_config={
             "hidden_size": width,
             "rms_norm_eps": 1e-5,
+            "initializer_range": width**-0.5,
             "resampler_n_latents": processor.image_seq_len,
             "resampler_depth": 2,
             "resampler_n_heads": n_heads,
@@ -95,6 +110,10 @@ def new_idefics2(
         },
     )
     model = Idefics2ForConditionalGeneration(config)
-    with torch.no_grad():  # equal latents, as the library starts them, would all learn the same thing
+    with torch.no_grad():
+        # Equal latents, as the library starts them, would all learn the same thing.
         model.model.connector.perceiver_resampler.latents.normal_(generator=torch.Generator().manual_seed(seed))
+        for name, weight in model.named_parameters():  # what joins a residual stream starts small
+            if name.endswith(("o_proj.weight", "down_proj.weight", "out_proj.weight", "fc2.weight")):
+                weight.mul_((2 * (n_layers if "text_model" in name else vision_layers)) ** -0.5)
     return model

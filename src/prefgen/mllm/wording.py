@@ -6,8 +6,9 @@ of cached features); this file only puts it in its place.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Sequence
+from typing import Any
 
 from prefgen.core import Aspect, History, Side
 
@@ -86,14 +87,23 @@ def told_parts(item: Told) -> Parts:
     return [item.picture, text] if text else [item.picture]
 
 
-def history_parts(items: Sequence[Told], *, first: Side = "like") -> Parts:
-    """A whole history: the pictures of one side and its sentence, then the other's. Order within a side is kept."""
+def history_parts(
+    items: Sequence[Told], *, first: Side = "like", notes_like: Sequence[str] = (), notes_dislike: Sequence[str] = ()
+) -> Parts:
+    """A whole history: the pictures of one side and its sentence, then the other's. Order within a side is kept.
+
+    Notes are words that the user adds to the pictures: one line for each side ("I like gold, pop art.").
+    """
     parts: Parts = []
     for side in ("like", "dislike") if first == "like" else ("dislike", "like"):
         of_side = [item for item in items if item.side == side]
         if of_side:
             parts += [part for item in of_side for part in told_parts(item)] + [SIDE_SENTENCES[side]]
-    return parts or [NOTHING_SHOWN]
+    parts = parts or [NOTHING_SHOWN]
+    for start, words in ((" I like ", notes_like), (" I don't like ", notes_dislike)):
+        if words:
+            parts.append(f"{start}{', '.join(words)}.")
+    return parts
 
 
 def like_question(picture: Any) -> Parts:

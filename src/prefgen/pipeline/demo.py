@@ -90,15 +90,16 @@ def _sheet(me: Profile, prompt: str, pictures: dict[str, list[Image.Image]], in_
     likes, dislikes = ([item.image for item in side] for side in (history.liked, history.disliked))
     note = "A simulated person whom the model has never met; one label in ten is wrong on purpose."
     n = max(len(pictures["with"]), 3)
+    n_across = min(10, max(8, len(likes), len(dislikes)))
     return contact_sheet(
         f"“{prompt}”, for one person",
         [
             Sentence(text=note, size_px=20, ink=QUIET_INK, space_above_px=0),
-            Strip(caption="What this person liked", pictures=likes, n_columns=10, frame=GREEN),
-            Strip(caption="What this person disliked", pictures=dislikes, n_columns=10, frame=RED),
+            Strip(caption="What this person liked", pictures=likes, n_columns=n_across, frame=GREEN),
+            Strip(caption="What this person disliked", pictures=dislikes, n_columns=n_across, frame=RED),
             Sentence(text=f"Understood: {in_words}.", space_above_px=20),
             Strip(caption="The prompt alone", pictures=pictures["without"], n_columns=n),
-            Strip(caption="The prompt for this person", pictures=pictures["with"], n_columns=n, frame=GREEN),
+            Strip(caption="The prompt for this person", pictures=pictures["with"], n_columns=n),
             Strip(caption="The prompt for somebody else", pictures=pictures["other"], n_columns=n),
         ],
     )

@@ -50,8 +50,8 @@ def person_tokens(history: History, edits: WordEdits, encoders: Encoders) -> Use
     features = picture_features(
         [item.image for item in history.items], encoders.image_encoder, encoders.feature_extractor
     )
-    like = _side_tokens("like", history.items, states["like"], features, edits, encoders)
-    dislike = _side_tokens("dislike", history.items, states["dislike"], features, edits, encoders)
+    like = _side_tokens("like", history.items, states.like, features, edits, encoders)
+    dislike = _side_tokens("dislike", history.items, states.dislike, features, edits, encoders)
     return UserTokens(like=like, dislike=dislike)
 
 

@@ -109,15 +109,16 @@ def loaded(part: str, load: Callable[[], T]) -> T:
 
 def load_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     """The stock diffusers pipeline of the folder, of whichever class its `model_index.json` names."""
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+    cast = {} if dtype is torch.float32 else {"torch_dtype": dtype}
     pipe = loaded(
         "generator",
         lambda: DiffusionPipeline.from_pretrained(
-            folder, torch_dtype=dtype, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
+            folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, **cast
         ),
     )
-    return pipe.to(device)
+    return pipe.to(device, dtype)
 
 
 def load_image_encoder(folder: Path, device: torch.device) -> tuple[Any, Any]:
@@ -139,10 +140,18 @@ def load_image_encoder(folder: Path, device: torch.device) -> tuple[Any, Any]:
 
 def load_mllm(folder: Path, device: torch.device) -> PreferenceModel:
     """The preference model of the folder."""
-    from prefgen import mllm
+    from prefgen.mllm import PreferenceMLLM
 
-    model = loaded("mllm", lambda: mllm.PreferenceMLLM.from_pretrained(folder / "mllm"))  # type: ignore[attr-defined]
-    return model.to(device) if hasattr(model, "to") else model
+    return loaded("mllm", lambda: PreferenceMLLM.from_pretrained(folder / "mllm", device=str(device)))
+
+
+def without_loading_bars() -> None:
+    """Silences the progress bars that two libraries draw for every file they read; sampling keeps its own."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
 
 
 def _embedded() -> Path:

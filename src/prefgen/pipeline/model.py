@@ -108,9 +108,9 @@ class PrefGen:
     ) -> PrefGen:
         """Loads the model that ships with the package (`embedded`), a model folder, or one from the hub.
 
-        `device` is auto, cpu, cuda or mps; `dtype` is the generator's; what looks at histories stays in float32, so that
-        a profile is the same everywhere. `mllm` stands in for the folder's own preference model. `hub` arguments:
-        `revision`, `token`, `cache_dir`, `local_files_only`.
+        `device` is auto, cpu, cuda or mps. `dtype` is the generator's; CLIP and user encoder stay in float32. `mllm`
+        stands in for the folder's own preference model. `hub` arguments: `revision`, `token`, `cache_dir`,
+        `local_files_only`.
 
         Raises:
             ModelError: there is no such model, or it is not whole; the message names what is missing.
@@ -188,17 +188,19 @@ class PrefGen:
         if history.n_dropped_conflicts:
             n = history.n_dropped_conflicts
             _log.warning("%d pictures were both liked and disliked, or ties, and are left out", n)
-        return self.embed(Profile(model_sha256=self.sha256, history=stored_history(history)))
+        return self.with_embedding(Profile(model_sha256=self.sha256, history=stored_history(history)))
 
-    def embed(self, profile: Profile) -> Profile:
-        """The profile with its embedding computed, if it was not yet: a pure function of history, edits and model.
+    def embed(self, profile: Profile) -> UserTokens:
+        """A profile's embedding, one row of user tokens: a pure function of history, edits and model.
+
+        It is taken from the profile or from an earlier call where one of them has it.
 
         Raises:
             ProfileError: the profile is another model's.
         """
         self._check_is_ours(profile)
         if profile.tokens is not None:
-            return profile
+            return profile.tokens
         digest = profile.digest
         tokens = self._tokens.pop(digest, None)
         if tokens is None:
@@ -206,14 +208,18 @@ class PrefGen:
         self._tokens[digest] = tokens  # at the end again: the first one in is the longest unused
         if len(self._tokens) > _N_CACHED:
             del self._tokens[next(iter(self._tokens))]
-        return profile.with_tokens(tokens)
+        return tokens
+
+    def with_embedding(self, profile: Profile) -> Profile:
+        """The profile with its embedding inside, ready to be saved or shared."""
+        return profile.with_tokens(self.embed(profile))
 
     def rebuild(self, profile: Profile | str | os.PathLike[str]) -> Profile:
-        """Another model's or version's profile, or its file, as this model's: embedded anew from its stored pictures."""
+        """Another model's or version's profile, or its file, as this model's, embedded anew from its pictures."""
         if not isinstance(profile, Profile):
             profile = Profile.load(profile, any_version=True)
         history = stored_history(profile.pictures("rebuild it"))
-        return self.embed(Profile(model_sha256=self.sha256, history=history, edits=profile.edits))
+        return self.with_embedding(Profile(model_sha256=self.sha256, history=history, edits=profile.edits))
 
     def __call__(
         self,
@@ -337,7 +343,7 @@ class PrefGen:
             raise InputError(f"expected a Profile or a list of them, got {type(profile).__name__}")
         if len(people) != n_prompts:
             raise InputError(f"expected one profile for each of {n_prompts} prompts, got {len(people)}")
-        tokens = [None if person is None else self.embed(person).tokens for person in people]
+        tokens = [None if person is None else self.embed(person) for person in people]
         return [row for row in tokens for _ in range(n_images)]
 
     def _settings(

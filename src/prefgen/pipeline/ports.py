@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from PIL import Image
 from torch import Tensor
 
-from prefgen.core import History, Side
+from prefgen.core import History
 
 if TYPE_CHECKING:
     from prefgen.pipeline.word_edits import WordEdits
@@ -32,6 +32,20 @@ class SideStates(Protocol):
         ...
 
 
+class HistoryStates(Protocol):
+    """Hidden states of both sides."""
+
+    @property
+    def like(self) -> SideStates:
+        """The likes' states."""
+        ...
+
+    @property
+    def dislike(self) -> SideStates:
+        """The dislikes' states."""
+        ...
+
+
 class PreferenceModel(Protocol):
     """A model that has been taught to look at a history.
 
@@ -39,7 +53,7 @@ class PreferenceModel(Protocol):
     as lines of text ("I like gold."); one whose methods do not is not told.
     """
 
-    def encode(self, history: History) -> Mapping[Side, SideStates]:
+    def encode(self, history: History) -> HistoryStates:
         """Hidden states of both sides, also of an empty one."""
         ...
 

@@ -94,7 +94,9 @@ class Profile:
             ProfileError: the embedding has not been computed yet.
         """
         if self.tokens is None:
-            raise ProfileError("the profile has no embedding yet", hint="share what `model.embed(profile)` returns")
+            raise ProfileError(
+                "the profile has no embedding yet", hint="share what `model.with_embedding(profile)` returns"
+            )
         return Profile(model_sha256=self.model_sha256, history=None, tokens=self.tokens)
 
     def with_tokens(self, tokens: UserTokens) -> Profile:

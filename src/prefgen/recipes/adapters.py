@@ -96,22 +96,25 @@ class Rows:
         self.liked = [bool(rng.random() >= disliked_rows) for _ in self.users]
         n_disliked = latents.shape[1] - N_LIKED_TARGETS
         self.columns = [
-            int(rng.integers(N_LIKED_TARGETS) if liked else N_LIKED_TARGETS + rng.integers(n_disliked)) for liked in self.liked
+            int(rng.integers(N_LIKED_TARGETS) if liked else N_LIKED_TARGETS + rng.integers(n_disliked))
+            for liked in self.liked
         ]
         self.latents = torch.from_numpy(
             np.stack([latents[u, k] for u, k in zip(self.users, self.columns)]).astype(np.float32)
         )
-        scenes = [
-            (p.liked + p.disliked)[k] for p, k in zip((people.person(u) for u in self.users), self.columns)
-        ]
+        scenes = [(p.liked + p.disliked)[k] for p, k in zip((people.person(u) for u in self.users), self.columns)]
         self.prompts = [adapter_prompt(s, rng, 0.1 if liked else 0.5) for s, liked in zip(scenes, self.liked)]
-        self.keep = {side: {p: torch.from_numpy(rng.random(len(self.users)) >= PART_DROP_RATE) for p in PARTS} for side in SIDES}
+        self.keep = {
+            side: {p: torch.from_numpy(rng.random(len(self.users)) >= PART_DROP_RATE) for p in PARTS} for side in SIDES
+        }
         heard = torch.from_numpy(rng.random(len(self.users)) >= NOBODY_RATE)
         liked = torch.tensor(self.liked)
         self.heard = {"like": heard & liked, "dislike": heard & ~liked}
 
 
-def personal_loss(model: PersonalGenerator, people: PeopleFeatures, rows: Rows, text: TextEncoding, generator: torch.Generator) -> dict[str, Tensor]:
+def personal_loss(
+    model: PersonalGenerator, people: PeopleFeatures, rows: Rows, text: TextEncoding, generator: torch.Generator
+) -> dict[str, Tensor]:
     """Flow matching with the person heard, MMD and own-string contrast of `e_sem` on both sides."""
     tokens: dict[str, Tensor] = {}
     mmd, own = torch.zeros(()), torch.zeros(())
@@ -130,7 +133,9 @@ def personal_loss(model: PersonalGenerator, people: PeopleFeatures, rows: Rows, 
 
 
 @torch.no_grad()
-def branch_matters(model: PersonalGenerator, people: PeopleFeatures, latents: np.ndarray, text: TextEncoding) -> dict[str, float]:
+def branch_matters(
+    model: PersonalGenerator, people: PeopleFeatures, latents: np.ndarray, text: TextEncoding
+) -> dict[str, float]:
     """Whether the network listens: flow loss on validation people's liked targets with their own tokens, with a
     stranger's, and with nobody's; and retrieval of the own attribute string among 50."""
     users = list(range(len(people)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
@@ -91,9 +90,21 @@ def train_autoencoder(c: Context) -> None:
         return reconstruction_loss(model, as_batch(pictures[index]), generator)
 
     settings = LoopSettings(
-        n_samples=p.ae_samples, batch_size=p.ae_batch, learning_rate=p.ae_rate, ema_decay=0.998, weight_decay=0.0, decay_fraction=0.35
+        n_samples=p.ae_samples,
+        batch_size=p.ae_batch,
+        learning_rate=p.ae_rate,
+        ema_decay=0.998,
+        weight_decay=0.0,
+        decay_fraction=0.35,
     )
-    loop = Loop("autoencoder", c.work, model, loss, settings, lambda m, _: {"psnr_db": psnr(model, c.pictures("validation")[:512])})
+    loop = Loop(
+        "autoencoder",
+        c.work,
+        model,
+        loss,
+        settings,
+        lambda m, _: {"psnr_db": psnr(model, c.pictures("validation")[:512])},
+    )
     loop.run(c.deadline)
     loop.use_ema()
     model.eval()

@@ -83,5 +83,10 @@ def _train(c: Context, name: str) -> None:
     folder = baselines_folder(c) / name
     folder.mkdir(parents=True, exist_ok=True)
     save_adapter(model.adapter, folder, torch.float16)
-    save_file({k: v.half().contiguous() for k, v in model.projector.state_dict().items()}, folder / "projector.safetensors")
-    save_json(folder / "config.json", {"d_clip": d_clip, "d_cross": unet.config.cross_attention_dim, "n_tokens": p.user_tokens})
+    save_file(
+        {k: v.half().contiguous() for k, v in model.projector.state_dict().items()}, folder / "projector.safetensors"
+    )
+    save_json(
+        folder / "config.json",
+        {"d_clip": d_clip, "d_cross": unet.config.cross_attention_dim, "n_tokens": p.user_tokens},
+    )

@@ -31,7 +31,7 @@ def known_words() -> tuple[str, ...]:
 def example_texts(n: int = 4000, seed: int = 0) -> list[str]:
     """Captions and attribute strings for the tokenizer: every known word several times."""
     rng = numpy_rng("tokenizer texts", seed)
-    texts = [article(s) for s in SUBJECTS] * 3 + [s for s in SETTINGS] * 3 + list(all_values()) * 3
+    texts = [article(s) for s in SUBJECTS] * 3 + list(SETTINGS) * 3 + list(all_values()) * 3
     for _ in range(n):
         values = {f: str(rng.choice(v)) for f, v in FAMILIES.items()}
         scene = Scene(subject=str(rng.choice(SUBJECTS)), setting=str(rng.choice(SETTINGS)), values=values)

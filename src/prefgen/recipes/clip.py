@@ -48,7 +48,10 @@ def new_tokenizer(preset: Preset, texts: list[str]) -> CLIPTokenizer:
     )
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=preset.vocabulary - 2 - 256, end_of_word_suffix="</w>", initial_alphabet=alphabet, show_progress=False
+        vocab_size=preset.vocabulary - 2 - 256,
+        end_of_word_suffix="</w>",
+        initial_alphabet=alphabet,
+        show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
     import json
@@ -57,9 +60,7 @@ def new_tokenizer(preset: Preset, texts: list[str]) -> CLIPTokenizer:
     words = [*alphabet, *(a + "</w>" for a in alphabet)]
     words += [w for w in dict.fromkeys(a + b for a, b in merges) if w not in set(words)]
     words += ["<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(
-        vocab={w: i for i, w in enumerate(words)}, merges=merges, model_max_length=preset.text_length
-    )
+    return CLIPTokenizer(vocab={w: i for i, w in enumerate(words)}, merges=merges, model_max_length=preset.text_length)
 
 
 def new_clip(preset: Preset, tokenizer: CLIPTokenizer) -> CLIPModel:
@@ -87,7 +88,9 @@ def new_clip(preset: Preset, tokenizer: CLIPTokenizer) -> CLIPModel:
         patch_size=8,
         hidden_act="gelu",
     )
-    return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=preset.text_width))
+    return CLIPModel(
+        CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=preset.text_width)
+    )
 
 
 def clip_image_processor() -> CLIPImageProcessorPil:
@@ -130,7 +133,9 @@ def _retrieval(trainer: nn.Module, c: Context, tokenizer: CLIPTokenizer) -> dict
     clip = trainer.clip
     assert isinstance(clip, CLIPModel)
     pictures = c.pictures("validation")[:256]
-    captions = [training_caption(scene_at("validation", i, c.preset.seed), numpy_rng("v", i)) for i in range(len(pictures))]
+    captions = [
+        training_caption(scene_at("validation", i, c.preset.seed), numpy_rng("v", i)) for i in range(len(pictures))
+    ]
     with torch.no_grad():
         images = F.normalize(clip.get_image_features(pixel_values=as_batch(pictures)).pooler_output, dim=-1)
         batch = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")

@@ -23,6 +23,8 @@ from prefgen.recipes.presets import Preset
 EMPTY_CAPTION_RATE = 0.1
 """Share of captions left empty, for classifier-free guidance."""
 
+LATENTS_A_FILE = 10_000
+
 VALIDATION_PROMPTS = (
     "a fox by a lake",
     "a house in the mountains, crimson",
@@ -57,23 +59,29 @@ def new_unet(preset: Preset) -> UNet2DConditionModel:
 
 
 @torch.no_grad()
-def cached_latents(c: Context, split: str = "train") -> np.ndarray:
-    """float16 [n, channels, h, w]: the pictures' latents, computed on first use and memory-mapped."""
-    path, part = c.work / f"latents.{split}.npy", c.work / f"latents.{split}.part.npy"
-    if not path.exists():
-        vae = AutoencoderKL.from_pretrained(c.out / "vae").eval()
-        pictures = c.pictures(split)
-        side = 64 // 2 ** (len(c.preset.ae_channels) - 1)
-        out = np.lib.format.open_memmap(
-            part, mode="w+", dtype=np.float16, shape=(len(pictures), c.preset.latent_channels, side, side)
-        )
-        for i in range(0, len(pictures), 128):
-            with torch.autocast("cpu", torch.bfloat16):
-                z = vae.encode(as_batch(pictures[i : i + 128])).latent_dist.mean
-            out[i : i + 128] = z.float().numpy().astype(np.float16)
-        out.flush()
-        part.rename(path)
-    return np.load(path, mmap_mode="r")
+def cached_latents(c: Context, split: str = "train", n_pictures: int | None = None) -> np.ndarray:
+    """float16 [n_pictures, channels, h, w]: the pictures' latents, computed once, in files of `LATENTS_A_FILE`."""
+    pictures = c.pictures(split)[:n_pictures]
+    parts = [pictures[i : i + LATENTS_A_FILE] for i in range(0, len(pictures), LATENTS_A_FILE)]
+    return np.concatenate(
+        [_latents_file(c, part, c.work / "latents" / f"{split}.{k:03d}.npy") for k, part in enumerate(parts)]
+    )
+
+
+def _latents_file(c: Context, pictures: np.ndarray, path: Path) -> np.ndarray:
+    if path.exists() and len(done := np.load(path)) >= len(pictures):
+        return done[: len(pictures)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    vae = AutoencoderKL.from_pretrained(c.out / "vae").eval()
+    rows = []
+    for i in range(0, len(pictures), 100):
+        with torch.autocast("cpu", torch.bfloat16):
+            z = vae.encode(as_batch(pictures[i : i + 100])).latent_dist.mean
+        rows.append(z.float().numpy().astype(np.float16))
+    np.save(path.with_suffix(".part.npy"), np.concatenate(rows))
+    path.with_suffix(".part.npy").rename(path)
+    c.say(f"latents: {path.name}")
+    return np.concatenate(rows)
 
 
 class TextEncoding:
@@ -87,7 +95,11 @@ class TextEncoding:
     def __call__(self, texts: list[str]) -> Tensor:
         """float32 [batch, tokens, d_text]."""
         batch = self.tokenizer(
-            texts, padding="max_length", truncation=True, max_length=self.tokenizer.model_max_length, return_tensors="pt"
+            texts,
+            padding="max_length",
+            truncation=True,
+            max_length=self.tokenizer.model_max_length,
+            return_tensors="pt",
         )
         return self.encoder(input_ids=batch.input_ids).last_hidden_state.float()
 
@@ -136,7 +148,7 @@ def train_generator(c: Context) -> None:
     p = c.preset
     torch.manual_seed(p.seed)
     unet = new_unet(p)
-    latents, text = cached_latents(c), TextEncoding(c.out)
+    latents, text = cached_latents(c, n_pictures=p.unet_pictures), TextEncoding(c.out)
 
     def unet_call(x: Tensor, timestep: Tensor, words: Tensor) -> Tensor:
         return unet(x, timestep, words).sample

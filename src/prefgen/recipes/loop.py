@@ -10,9 +10,9 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -131,7 +131,11 @@ class Loop:
             return False
         tensors = load_tensors(self.path)
         with torch.no_grad():
-            for kind, target in (("model", self.parameters), ("buffer", dict(self.module.named_buffers())), ("ema", self.ema)):
+            for kind, target in (
+                ("model", self.parameters),
+                ("buffer", dict(self.module.named_buffers())),
+                ("ema", self.ema),
+            ):
                 for key, value in under_prefix(kind, tensors).items():
                     target[key].copy_(value)
         restore_optimizer(self.optimizer, under_prefix("optimizer", tensors))
@@ -177,7 +181,7 @@ class Loop:
             for key, value in self.one_step().items():
                 sums[key] = sums.get(key, 0.0) + value
             n_logged += 1
-            if self.show_fn and self.n_seen // self.settings.show_every != (self.n_seen - self.settings.batch_size) // self.settings.show_every:
+            if self._pictures_due():
                 self._show()
             now = time.monotonic()
             if now - last_log > self.settings.log_every_s:
@@ -192,6 +196,10 @@ class Loop:
         self.trained_s += time.monotonic() - last_save
         self.save()
         self._report()
+
+    def _pictures_due(self) -> bool:
+        every, before = self.settings.show_every, self.n_seen - self.settings.batch_size
+        return self.show_fn is not None and self.n_seen // every != before // every
 
     def _show(self) -> None:
         """Validation pictures with the averaged weights, which are put back afterwards."""
@@ -209,7 +217,8 @@ class Loop:
         left_s = (s.n_samples - self.n_seen) / max(steps_per_s * s.batch_size, 1e-9)
         losses = " ".join(f"{k} {v:.4f}" for k, v in means.items())
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        line = f"{self.name} {self.n_seen}/{s.n_samples} {steps_per_s * s.batch_size:.1f}/s {losses} {left_s / 60:.0f} min left, {memory:.1f} GiB"
+        speed = f"{steps_per_s * s.batch_size:.1f}/s"
+        line = f"{self.name} {self.n_seen}/{s.n_samples} {speed} {losses} {left_s / 60:.0f} min left, {memory:.1f} GiB"
         print(line, file=sys.stderr, flush=True)
         with (self.folder / f"{self.name}.log.jsonl").open("a") as log:
             log.write(json.dumps({"samples": self.n_seen, **means}) + "\n")

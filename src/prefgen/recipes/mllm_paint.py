@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Callable, Sequence
 
 import numpy as np
 
@@ -46,10 +46,17 @@ def paint_groups(path: Path, scenes_at: ScenesAt, n_groups: int, per_group: int,
     if not whole.exists():
         work = partial(_paint_chunk, path=path, scenes_at=scenes_at, n_groups=n_groups)
         n_chunks = -(-n_groups // CHUNK)
-        with multiprocessing.get_context("spawn").Pool(min(n_processes, n_chunks)) as pool:
-            for _ in pool.imap_unordered(work, range(n_chunks)):
-                pass
+        if n_chunks == 1:  # not worth a process
+            work(0)
+        else:
+            _in_processes(work, n_chunks, n_processes)
         whole.touch()
         for chunk in range(n_chunks):
             path.with_suffix(f".{chunk}.done").unlink(missing_ok=True)
     return np.load(path, mmap_mode="r")
+
+
+def _in_processes(work: Callable[[int], int], n_chunks: int, n_processes: int) -> None:
+    with multiprocessing.get_context("spawn").Pool(min(n_processes, n_chunks)) as pool:
+        for _ in pool.imap_unordered(work, range(n_chunks)):
+            pass

@@ -13,8 +13,20 @@ from typing import Literal
 
 import numpy as np
 
-from prefgen.agents import CONTINUOUS, FAMILIES, LOOKS, RESERVED_SUBJECTS, SETTINGS, SUBJECTS
-from prefgen.agents import Person, Scene, Taste, is_reserved, rendering, training_person
+from prefgen.agents import (
+    CONTINUOUS,
+    FAMILIES,
+    LOOKS,
+    RESERVED_SUBJECTS,
+    SETTINGS,
+    SUBJECTS,
+    Person,
+    Scene,
+    Taste,
+    is_reserved,
+    rendering,
+    training_person,
+)
 from prefgen.agents.scene import painter_seed
 from prefgen.core import Aspect, numpy_rng
 
@@ -57,7 +69,9 @@ def _neutral(rng: np.random.Generator, taste: Taste, subject: str, family: str) 
     return str(rng.choice([v for v in _free(subject, FAMILIES[family]) if v not in settled]))
 
 
-def everything_pair(rng: np.random.Generator, taste: Taste, subject: str, setting: str | None, split: str, time: float) -> Pair:
+def everything_pair(
+    rng: np.random.Generator, taste: Taste, subject: str, setting: str | None, split: str, time: float
+) -> Pair:
     """A liked and a disliked rendering that carry equally many worded values, so that counting them tells nothing."""
     liked = rendering(rng, taste, subject, setting, liked=True, seed_class=split)
     disliked = rendering(rng, taste, subject, setting, liked=False, seed_class=split)
@@ -96,7 +110,13 @@ def one_pair(rng: np.random.Generator, taste: Taste, subject: str, setting: str 
             liked = str(rng.choice(good)) if good else _neutral(rng, taste, subject, factor)
             disliked = str(rng.choice(bad)) if bad else _neutral(rng, taste, subject, factor)
             changes = [{"values": {**base.values, factor: v}} for v in (liked, disliked)]
-            return Pair(kind="one", liked=base.with_changes(**changes[0]), disliked=base.with_changes(**changes[1]), taste=taste, factor=factor)
+            return Pair(
+                kind="one",
+                liked=base.with_changes(**changes[0]),
+                disliked=base.with_changes(**changes[1]),
+                taste=taste,
+                factor=factor,
+            )
         factor = "look"
     if factor == "look":
         neutral = [v for v in LOOKS if v not in (*taste.looks_liked, *taste.looks_disliked)]
@@ -124,7 +144,8 @@ def aspect_pair(rng: np.random.Generator, taste: Taste, subject: str, setting: s
         style_good = (aspect == "style") == good_inside
         looks = taste.looks_liked if style_good else taste.looks_disliked
         traits = {t: pair[0 if (t in ASPECT_TRAITS[aspect]) == good_inside else 1] for t, pair in taste.traits.items()}
-        sides.append(base.with_changes(values=values, look=str(rng.choice(looks)) if looks else None, continuous={**base.continuous, **traits}))  # fmt: skip
+        look = str(rng.choice(looks)) if looks else None
+        sides.append(base.with_changes(values=values, look=look, continuous={**base.continuous, **traits}))
     return Pair(kind="aspect", liked=sides[0], disliked=sides[1], taste=taste, factor=aspect)
 
 

@@ -51,6 +51,7 @@ from prefgen.recipes.pictures import scene_at
 from prefgen.recipes.presets import Preset
 
 DESCRIBE = " Describe this image."
+WHAT = " What is in this image?"
 SAME_HAND = " Which image is by the hand of the first, the second or the third?"
 SHARED = " What do these images share?"
 PLAIN = "plain"
@@ -100,23 +101,29 @@ def picture_pack(rng: np.random.Generator, scene: Scene, key: int) -> Pack:
     family = str(rng.choice(list(FAMILIES)))
     part = Branch(question=[family_question(family)], answer=f"{scene.values.get(family, PLAIN)}.", kind="part")
     if rng.random() < 0.25:
-        part = Branch(question=[" What is in this image?"], answer=f"{prompt_of(scene)}.", kind="part")
+        part = Branch(question=[WHAT], answer=f"{prompt_of(scene)}.", kind="part")
     true = bool(rng.random() < 0.5) and bool(scene.values)
     shown = list(scene.values.values())
     word = str(rng.choice(shown if true else [v for v in all_values() if v not in shown]))
     is_it = Branch(question=[f" Is it {word}?"], answer="Yes." if true else "No.", kind="is")
-    return Pack(history=[key], branches=(Branch(question=[DESCRIBE], answer=full_caption(scene), kind="caption"), part, is_it))
+    return Pack(
+        history=[key], branches=(Branch(question=[DESCRIBE], answer=full_caption(scene), kind="caption"), part, is_it)
+    )
 
 
 def twin_pack(rng: np.random.Generator, scenes: tuple[Scene, Scene, Scene], keys: tuple[int, int, int]) -> Pack:
     """Which of two pictures is by the first one's hand, and what a pair has in common."""
-    first, twin, other = scenes
+    first = scenes[0]
     swapped = bool(rng.random() < 0.5)
     pair = [keys[2], keys[1]] if swapped else [keys[1], keys[2]]
     hand = Branch(question=[*pair, SAME_HAND], answer="Third." if swapped else "Second.", kind="hand")
     which = int(rng.integers(2))
-    shared = [first.values[f] for f in FAMILIES if f in first.values and scenes[1 + which].values.get(f) == first.values[f]]
-    common = Branch(question=[keys[1 + which], SHARED], answer=f"{', '.join(shared) or 'nothing in words'}.", kind="shared")
+    shared = [
+        first.values[f] for f in FAMILIES if f in first.values and scenes[1 + which].values.get(f) == first.values[f]
+    ]
+    common = Branch(
+        question=[keys[1 + which], SHARED], answer=f"{', '.join(shared) or 'nothing in words'}.", kind="shared"
+    )
     return Pack(history=[keys[0]], branches=(hand, common))
 
 
@@ -163,7 +170,9 @@ def new_mllm(preset: Preset) -> tuple[Any, Any]:
     return model, processor
 
 
-def pretraining_loss(module: Pretraining, processor: Any, frame: ChatFrame, packs: list[Pack], tokens: Tensor, n_twins: int) -> dict[str, Tensor]:
+def pretraining_loss(
+    module: Pretraining, processor: Any, frame: ChatFrame, packs: list[Pack], tokens: Tensor, n_twins: int
+) -> dict[str, Tensor]:
     """Cross-entropy on answer tokens, and the twins' contrast over the last `3 * n_twins` pictures.
 
     The packs' pictures are indices into `tokens`.
@@ -172,7 +181,9 @@ def pretraining_loss(module: Pretraining, processor: Any, frame: ChatFrame, pack
     hidden = run_packed(module.model, batch, tokens[torch.tensor(batch.pictures)])
     learned = batch.targets >= 0
     ce = answer_loss(module.model.lm_head(hidden[learned]), batch.targets[learned])
-    contrast = twin_contrast(module.head, tokens[-3 * n_twins :].unflatten(0, (n_twins, 3))) if n_twins else ce.new_zeros(())
+    contrast = (
+        twin_contrast(module.head, tokens[-3 * n_twins :].unflatten(0, (n_twins, 3))) if n_twins else ce.new_zeros(())
+    )
     return {"loss": ce + 0.2 * contrast, "answers": ce, "twins": contrast}
 
 
@@ -186,8 +197,11 @@ def picture_reading(model: Any, processor: Any, scenes: list[Scene], pictures: n
     for scene, picture in zip(scenes, pictures):
         tokens = image_tokens(model, picture[None])
         truth = {f: f"{scene.values.get(f, PLAIN)}." for f in FAMILIES}
-        asked = {**rivals, "subject": (" What is in this image?", [f"{prompt_of(scene.with_changes(subject=s))}." for s in SUBJECTS]),
-                 "setting": (" What is in this image?", [f"{prompt_of(scene.with_changes(setting=s))}." for s in (*SETTINGS, None)])}  # fmt: skip
+        prompts = {
+            "subject": [f"{prompt_of(scene.with_changes(subject=s))}." for s in SUBJECTS],
+            "setting": [f"{prompt_of(scene.with_changes(setting=s))}." for s in (*SETTINGS, None)],
+        }
+        asked = {**rivals, **{name: (WHAT, answers) for name, answers in prompts.items()}}
         truth |= {"subject": f"{prompt_of(scene)}.", "setting": f"{prompt_of(scene)}."}
         for name, (question, answers) in asked.items():
             branches = tuple(Branch(question=[question], answer=a) for a in answers)
@@ -227,7 +241,10 @@ def train_mllm_pretrain(c: Context) -> None:
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         rng = np.random.default_rng(seed_of("mllm_pretrain", p.seed, step))
-        single, paired = np.sort(rng.integers(0, len(pictures), n_single)), np.sort(rng.integers(0, len(twins), n_twins))
+        single, paired = (
+            np.sort(rng.integers(0, len(pictures), n_single)),
+            np.sort(rng.integers(0, len(twins), n_twins)),
+        )
         packs = [picture_pack(rng, scene_at("train", int(i), p.seed), k) for k, i in enumerate(single)]
         for k, i in enumerate(paired):
             start = n_single + 3 * k
@@ -242,7 +259,12 @@ def train_mllm_pretrain(c: Context) -> None:
         return {**picture_reading(model, processor, scenes, shown), "same_hand_accuracy": hands}
 
     settings = LoopSettings(
-        n_samples=p.mllm_pretrain_samples, batch_size=p.mllm_batch, learning_rate=p.mllm_rate, ema_decay=0.998, seed=p.seed
+        n_samples=p.mllm_pretrain_samples,
+        batch_size=p.mllm_batch,
+        learning_rate=p.mllm_rate,
+        warmup_samples=min(10_000, p.mllm_pretrain_samples // 10),
+        ema_decay=0.998,
+        seed=p.seed,
     )
     loop = Loop("mllm_pretrain", c.work, module, loss, settings, lambda m, n: _averaged(loop, validate, m, n))
     loop.run(c.deadline)

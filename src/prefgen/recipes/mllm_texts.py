@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from collections.abc import Iterator
 
 from prefgen.agents import FAMILIES, SETTINGS, SUBJECTS, Scene, all_values, caption_of, prompt_of
-from prefgen.core import numpy_rng
+from prefgen.core import Aspect, Side, numpy_rng
 from prefgen.mllm import (
     DISLIKES_QUESTION,
     LIKES_QUESTION,
@@ -19,10 +19,11 @@ from prefgen.mllm import (
 )
 
 OTHER_WORDS = (
-    " Describe this image. What is its? What is in this image? Is it Which image is by the hand of the first, the second"
-    " or the third? What do these images share? Second. Third. First. plain. nothing in words. one line Describe this"
-    " user's taste in one line. Likes Dislikes I love hate enjoy adore dislike don't like the so much too for me not here"
-    " great lovely awful a an this that picture image style colour colours painting it is was very really and but more less"
+    " Describe this image. What is its? What is in this image? Is it Which image is by the hand of the first, the"
+    " second or the third? What do these images share? Second. Third. First. plain. nothing in words. one line"
+    " Describe this user's taste in one line. Likes Dislikes I love hate enjoy adore dislike don't like the so much"
+    " too for me not here great lovely awful a an this that picture image style colour colours painting it is was very"
+    " really and but more less"
 )
 
 
@@ -30,15 +31,26 @@ def _written(parts: list[object]) -> str:
     return "".join(part if isinstance(part, str) else " " for part in parts)
 
 
+def _noted(side: Side, weight: float, age_days: float | None, aspect: Aspect) -> Told:
+    return Told(
+        picture=0, side=side, weight=weight, age_days=age_days, aspect=aspect, comment="I love the gold", prompt="a fox"
+    )
+
+
 def tokenizer_texts() -> Iterator[str]:
     """Every word often, every note and question, and common sentences; a pure function."""
     rng = numpy_rng("tokenizer texts")
     words = all_values()
-    notes = [(3.0, 0.0, "colours"), (2.0, 200.0, "subject"), (0.5, 400.0, "style"), (0.2, None, "composition")]
+    notes: list[tuple[float, float | None, Aspect]] = [
+        (3.0, 0.0, "colours"),
+        (2.0, 200.0, "subject"),
+        (0.5, 400.0, "style"),
+        (0.2, None, "composition"),
+    ]
     for _ in range(20):
         yield "User: Assistant: Yes, because of No, because of" + OTHER_WORDS
         for weight, age, aspect in notes:
-            items = [Told(picture=0, side=side, weight=weight, age_days=age, aspect=aspect, comment="I love the gold", prompt="a fox") for side in ("like", "dislike")]  # type: ignore[arg-type]  # fmt: skip
+            items = [_noted("like", weight, age, aspect), _noted("dislike", weight, age, aspect)]
             yield _written(history_parts(items)) + _written(history_parts([])) + _written(same_user_question(items))
         for word in words:
             values = [str(v) for v in rng.choice(words, 3)]

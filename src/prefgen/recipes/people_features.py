@@ -138,9 +138,9 @@ def _states(c: Context, split: str, images: np.ndarray, start: int, stop: int) -
     mean: dict[int, Tensor] = {}
     for i in range(0, len(order), 24):
         rows = order[i : i + 24]
-        like, dislike = mllm.encode_batch([histories[r] for r in rows])
+        states = mllm.encode_batch([histories[r] for r in rows])
         for k, row in enumerate(rows):
-            last[row] = torch.stack([like.last[k], dislike.last[k]])
-            mean[row] = torch.stack([like.mean[k], dislike.mean[k]])
+            last[row] = torch.stack([states.like.last[k], states.dislike.last[k]])
+            mean[row] = torch.stack([states.like.mean[k], states.dislike.mean[k]])
     stacked = [torch.stack([table[i] for i in range(len(histories))]) for table in (last, mean)]
     return stacked[0].unflatten(0, (-1, N_VARIANTS)), stacked[1].unflatten(0, (-1, N_VARIANTS))

@@ -57,7 +57,10 @@ def person_pictures(index: int, split: str, seed: int = 0) -> PersonPictures:
         return tuple(made)
 
     return PersonPictures(
-        person=person, history=history, liked=targets(True, N_LIKED_TARGETS), disliked=targets(False, N_DISLIKED_TARGETS)
+        person=person,
+        history=history,
+        liked=targets(True, N_LIKED_TARGETS),
+        disliked=targets(False, N_DISLIKED_TARGETS),
     )
 
 

@@ -8,8 +8,9 @@ in another history.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ from torch import Tensor, nn
 from prefgen.agents import FAMILIES
 from prefgen.core import numpy_rng, seed_of
 from prefgen.mllm import (
-    ChatFrame,
     PackedBatch,
     answer_loss,
     answer_token,
@@ -53,8 +53,9 @@ def people_pictures(work: Path, split: str, n_people: int) -> np.ndarray:
 def people_features(model: Any, pictures: np.ndarray, path: Path, *, batch: int = 240) -> np.ndarray:
     """float16 [n_people · N_PICTURES, n_tokens, d]: every picture's tokens by the frozen vision tower, made once."""
     flat = pictures.reshape(-1, *pictures.shape[2:])
-    weight = model.model.connector.perceiver_resampler.latents.detach().double().sum().item()
-    head, wanted = path.with_suffix(".json"), {"n": len(flat), "weights": weight}
+    towers = (*model.model.vision_model.parameters(), *model.model.connector.parameters())
+    weights = float(sum(p.detach().double().abs().sum() for p in towers))
+    head, wanted = path.with_suffix(".json"), {"n": len(flat), "weights": weights}
     if not head.exists() or json.loads(head.read_text()) != wanted:
         model.eval()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +152,9 @@ def load_pretrained(folder: Path) -> tuple[Any, Any]:
     """Model and processor of a folder, in float32."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    return AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32), AutoProcessor.from_pretrained(folder)
+    return AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32), AutoProcessor.from_pretrained(
+        folder
+    )
 
 
 def words() -> list[dict[str, str]]:
@@ -168,7 +171,9 @@ def train_preference_vqa(c: Context) -> None:
     model, processor = load_pretrained(c.work / "mllm_pretrained")
     frame = chat_frame(processor)
     answers = answer_token(processor, frame, "Yes"), answer_token(processor, frame, "No")
-    features = people_features(model, people_pictures(c.work, "train", p.n_users), c.work / "people" / "train.features.npy")
+    features = people_features(
+        model, people_pictures(c.work, "train", p.n_users), c.work / "people" / "train.features.npy"
+    )
     held_out = people_features(
         model, people_pictures(c.work, "validation", p.mllm_validation), c.work / "people" / "validation.features.npy"
     )
@@ -194,6 +199,7 @@ def train_preference_vqa(c: Context) -> None:
         n_samples=p.mllm_vqa_samples,
         batch_size=p.mllm_vqa_batch * QUESTIONS_PER_PACK,
         learning_rate=p.mllm_vqa_rate,
+        warmup_samples=min(20_000, p.mllm_vqa_samples // 10),
         ema_decay=0.998,
         seed=p.seed,
     )

@@ -35,7 +35,9 @@ class Preset:
     clip_batch: int = 128
     clip_rate: float = 1e-3
     # generator
-    unet_channels: tuple[int, ...] = (96, 192, 256)
+    unet_channels: tuple[int, ...] = (96, 160, 224)
+    unet_pictures: int = 120_000
+    """Pictures whose latents are cached; at most `n_pictures`."""
     unet_samples: int = 1_500_000
     unet_batch: int = 48
     unet_rate: float = 6e-4
@@ -50,8 +52,8 @@ class Preset:
     mllm_rate: float = 6e-4
     mllm_vocabulary: int = 2048
     """Tokens of the MLLM's own tokenizer (at most 4,000)."""
-    mllm_vision_width: int = 128
-    mllm_vision_layers: int = 4
+    mllm_vision_width: int = 160
+    mllm_vision_layers: int = 5
     mllm_twins: int = 30_000
     """Groups of three pictures for the by-whose-hand questions of pretraining."""
     mllm_validation: int = 100
@@ -74,6 +76,12 @@ class Preset:
     adapter_rate: float = 5e-4
     # judges
     judge_samples: int = 200_000
+    judge_pictures: int = 60_000
+    """Pictures painted for each of the two judges."""
+    judge_batch: int = 64
+    judge_rate: float = 1.5e-3
+    judge_per_value: int = 60
+    """Fresh pictures on which each value is tested."""
     seed: int = 0
 
     def with_overrides(self, **values: Any) -> Preset:
@@ -118,6 +126,9 @@ PRESETS: dict[str, Preset] = {
         adapter_samples=128,
         adapter_batch=8,
         judge_samples=256,
+        judge_pictures=120,
+        judge_batch=16,
+        judge_per_value=2,
     ),
 }
 

@@ -2,55 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Callable
 
 from prefgen.core import ConfigError, nearest_hint
 from prefgen.recipes.context import Context
-from prefgen.recipes.finish import finish_model
 from prefgen.recipes.loop import Deadline, Unfinished
 from prefgen.recipes.presets import Preset
 
-
-def stages() -> dict[str, Callable[[Context], None]]:
-    """Every stage by name, in the order in which they must run."""
-    from prefgen.recipes.adapters import train_adapter
-    from prefgen.recipes.autoencoder import train_autoencoder
-    from prefgen.recipes.baseline_adapters import train_baselines
-    from prefgen.recipes.clip import train_clip
-    from prefgen.recipes.generator import train_generator
-    from prefgen.recipes.judges import train_judges
-    from prefgen.recipes.mllm_pretrain import mllm_pretrain
-    from prefgen.recipes.preference_vqa import preference_vqa
-    from prefgen.recipes.probe import probe_layers
-
-    return {
-        "autoencoder": train_autoencoder,
-        "clip": train_clip,
-        "generator": train_generator,
-        "mllm": mllm_pretrain,
-        "preferences": preference_vqa,
-        "probes": probe_layers,
-        "adapter": train_adapter,
-        "baselines": train_baselines,
-        "judges": train_judges,
-        "finish": finish_model,
-    }
+STAGES: dict[str, tuple[str, str]] = {
+    "autoencoder": ("autoencoder", "train_autoencoder"),
+    "clip": ("clip", "train_clip"),
+    "generator": ("generator", "train_generator"),
+    "mllm": ("mllm_pretrain", "train_mllm_pretrain"),
+    "preferences": ("preference_vqa", "train_preference_vqa"),
+    "probes": ("probe", "probe_layers"),
+    "adapter": ("adapters", "train_adapter"),
+    "baselines": ("baseline_adapters", "train_baselines"),
+    "judges": ("judges", "train_judges"),
+    "finish": ("finish", "finish_model"),
+}
+"""Every stage in the order in which they must run: (recipe file, function). Imported when its turn comes."""
 
 
-def train(
-    preset: Preset, *, work: Path, out: Path, only: str | None = None, max_minutes: float | None = None
-) -> bool:
+def stage_named(name: str) -> Callable[[Context], None]:
+    """A stage's function."""
+    module, function = STAGES[name]
+    return getattr(import_module(f"prefgen.recipes.{module}"), function)
+
+
+def train(preset: Preset, *, work: Path, out: Path, only: str | None = None, max_minutes: float | None = None) -> bool:
     """Runs the stages (or one of them). Returns whether everything asked for is done."""
-    table = stages()
-    if only is not None and only not in table:
-        raise ConfigError(f"expected a stage of {list(table)}, got {only!r}", hint=nearest_hint(only, table))
+    if only is not None and only not in STAGES:
+        raise ConfigError(f"expected a stage of {list(STAGES)}, got {only!r}", hint=nearest_hint(only, STAGES))
     context = Context(preset=preset, work=work, out=out, deadline=Deadline(minutes=max_minutes))
     work.mkdir(parents=True, exist_ok=True)
-    for name, stage in table.items():
+    for name in STAGES:
         if only is None or name == only:
             try:
-                stage(context)
+                stage_named(name)(context)
             except Unfinished as stop:
                 context.say(f"time is up: {stop}; the same command resumes")
                 return False

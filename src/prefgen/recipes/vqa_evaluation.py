@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
+from prefgen.agents import paint
 from prefgen.core import numpy_rng
 from prefgen.mllm import (
     Branch,
     Pack,
+    PreferenceMLLM,
     answer_token,
     calibration_error,
     chat_frame,
@@ -20,7 +23,7 @@ from prefgen.mllm import (
     pack,
     run_packed,
 )
-from prefgen.recipes.mllm_people import N_EVERYTHING, N_ONE, pairs_of
+from prefgen.recipes.mllm_people import N_EVERYTHING, N_ONE, pairs_of, scenes_of
 from prefgen.recipes.vqa_packs import chosen_slots, slots_of, told
 
 
@@ -76,18 +79,18 @@ def _pairwise(margins: np.ndarray, which: slice) -> float:
     return float((liked > disliked).mean())
 
 
-def evaluate_packed(model: Any, processor: Any, features: np.ndarray, n_people: int, split: str = "validation") -> dict[str, float]:
+def evaluate_packed(
+    model: Any, processor: Any, features: np.ndarray, n_people: int, split: str = "validation"
+) -> dict[str, float]:
     """Accuracies and calibration over a split's people. `features` as `people_features` made them.
 
     `*_accuracy` judges each picture at P(yes) = 0.5; `*_pairwise` asks whether the liked one of a pair scores higher.
     The temperature is fitted on the even people and the calibration error measured on the odd ones.
     """
-    margins = {
-        (condition, n): yes_margins(
-            model, processor, features, [evaluation_pack(i, split, condition, n_people=n_people, n_each=n) for i in range(n_people)]
-        )
-        for condition, n in (("own", 4), ("own", 8), ("other", 4), ("none", 0))
-    }  # fmt: skip
+    margins: dict[tuple[str, int], np.ndarray] = {}
+    for condition, n in (("own", 4), ("own", 8), ("other", 4), ("none", 0)):
+        packs = [evaluation_pack(i, split, condition, n_people=n_people, n_each=n) for i in range(n_people)]
+        margins[condition, n] = yes_margins(model, processor, features, packs)
     everything, one, all_pairs = slice(0, 2), slice(2, None), slice(None)
     own = margins["own", 4]
     labels = np.tile([True, False], own.shape[1] // 2)[None].repeat(len(own), 0)
@@ -107,3 +110,11 @@ def evaluate_packed(model: Any, processor: Any, features: np.ndarray, n_people: 
         "temperature": fit_temperature(own.ravel(), labels.ravel()),
         "calibration_error": calibration_error(p, labels[1::2].ravel()),
     }
+
+
+def evaluate_vqa(mllm: PreferenceMLLM, split: str = "validation", n_people: int = 100) -> dict[str, float]:
+    """`evaluate_packed` for a loaded model, painting what it needs."""
+    pictures = [Image.fromarray(paint(scene)) for i in range(n_people) for scene in scenes_of(i, split)]
+    rows = [mllm.vision.tokens(pictures[i : i + 100]) for i in range(0, len(pictures), 100)]
+    features = np.stack([tokens.cpu().numpy() for part in rows for tokens in part])
+    return evaluate_packed(mllm.model, mllm.processor, features, n_people, split)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from prefgen.mllm import (
     with_reason,
     word_question,
 )
-from prefgen.recipes.mllm_people import ASPECT_FAMILIES, N_EVERYTHING, N_ONE, N_PICTURES, Pair, pairs_of
+from prefgen.recipes.mllm_people import ASPECT_FAMILIES, N_EVERYTHING, N_ONE, N_PICTURES, pairs_of
 
 HistoryKind = Literal["own", "weighted", "aged", "aspect", "subject", "other", "none"]
 KINDS: dict[HistoryKind, float] = {
@@ -65,13 +66,13 @@ class Asked:
 def slots_of(index: int, split: str, numbers: Sequence[int]) -> list[tuple[Slot, Slot]]:
     """(liked, disliked) slots of some of a person's pairs."""
     pairs = pairs_of(index, split)[1]
-    return [
-        (
-            Slot(person=index, slot=2 * k, scene=pairs[k].liked, taste=pairs[k].taste, liked=True, time=pairs[k].time),
-            Slot(person=index, slot=2 * k + 1, scene=pairs[k].disliked, taste=pairs[k].taste, liked=False, time=pairs[k].time),
-        )
-        for k in numbers
-    ]  # fmt: skip
+
+    def slot(k: int, liked: bool) -> Slot:
+        pair = pairs[k]
+        scene = pair.liked if liked else pair.disliked
+        return Slot(person=index, slot=2 * k + (not liked), scene=scene, taste=pair.taste, liked=liked, time=pair.time)
+
+    return [(slot(k, True), slot(k, False)) for k in numbers]
 
 
 def opinions_in(slot: Slot, side: Side) -> list[str]:
@@ -133,9 +134,9 @@ def _comment(rng: np.random.Generator, words: list[str], liked: bool) -> str:
     return str(rng.choice(forms)).format(" and ".join(words))
 
 
-def _split(slots: list[Slot], side: Side) -> list[str]:
-    """Words of one side that truly hold and that the history shows."""
-    shown = {w for slot in slots if slot.liked == (side == "like") for w in opinions_in(slot, side)}
+def _split(slots: list[Slot], side: Side, notes: tuple[str, ...] = ()) -> list[str]:
+    """Words of one side that truly hold and that the history shows or names."""
+    shown = {*notes} | {w for slot in slots if slot.liked == (side == "like") for w in opinions_in(slot, side)}
     return [v for v in all_values() if v in shown]
 
 
@@ -149,7 +150,9 @@ def yes_no_branches(pair: tuple[int, int], good: list[str], bad: list[str], rng:
 
 
 def _pair_branches(rng: np.random.Generator, pair: tuple[Slot, Slot]) -> list[Branch]:
-    return yes_no_branches((pair[0].key, pair[1].key), opinions_in(pair[0], "like"), opinions_in(pair[1], "dislike"), rng)
+    return yes_no_branches(
+        (pair[0].key, pair[1].key), opinions_in(pair[0], "like"), opinions_in(pair[1], "dislike"), rng
+    )
 
 
 def _choice(rng: np.random.Generator, better: int, worse: int) -> Branch:
@@ -201,55 +204,90 @@ def _divide(rng: np.random.Generator, index: int, split: str, half: int | None) 
     if half is not None:
         left = left[half::2]
     queries = slots_of(index, split, [asked[0], one])
-    return Twist(queries=tuple(queries), rest=slots_of(index, split, left), choice=slots_of(index, split, [asked[1]])[0])
+    return Twist(
+        queries=tuple(queries), rest=slots_of(index, split, left), choice=slots_of(index, split, [asked[1]])[0]
+    )
 
 
-def own_pack(rng: np.random.Generator, index: int, split: str, *, half: int | None = None, divide_rng: np.random.Generator | None = None) -> Asked:
+def own_pack(
+    rng: np.random.Generator,
+    index: int,
+    split: str,
+    *,
+    half: int | None = None,
+    divide_rng: np.random.Generator | None = None,
+) -> Asked:
     """The person's own history: noisy labels, sometimes prompts, times and comments."""
     person = pairs_of(index, split)[0]
     twist = _divide(divide_rng or rng, index, split, half)
-    slots = chosen_slots(rng, twist.rest, *sizes(rng, min(8, len(twist.rest))))
+    noted = bool(rng.random() < 0.15)
+    most = 2 if noted and rng.random() < 0.5 else 8
+    slots = chosen_slots(rng, twist.rest, *sizes(rng, min(most, len(twist.rest))))
     timed = bool(rng.random() < (0.7 if person.kind == "drifting" else 0.25))
-    items = told(
-        rng, slots, flipped=person.flipped, prompts=bool(rng.random() < 0.3), timed=timed, comments=0.5 if rng.random() < 0.25 else 0.0
-    )  # fmt: skip
-    return _asked(rng, "own", index, split, twist, slots, items, person)
+    prompts = bool(rng.random() < 0.3)
+    comments = 0.5 if rng.random() < 0.25 else 0.0
+    items = told(rng, slots, flipped=person.flipped, prompts=prompts, timed=timed, comments=comments)
+    notes = _notes(rng, person) if noted else ((), ())
+    return _asked(rng, "own", index, split, twist, slots, items, person, notes)
+
+
+def _notes(rng: np.random.Generator, person: Person) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Words that the person adds to the pictures: one to three likes, up to two dislikes, all true."""
+    words = []
+    for held, n in (("likes", int(rng.integers(1, 4))), ("dislikes", int(rng.integers(0, 3)))):
+        truly = [v for taste in person.current_tastes() for vs in getattr(taste, held).values() for v in vs]
+        words.append(tuple(dict.fromkeys(str(v) for v in rng.permutation(truly)[:n])))
+    return words[0], words[1]
 
 
 def _asked(
-    rng: np.random.Generator, kind: HistoryKind, index: int, split: str, twist: Twist, slots: list[Slot], items: list[Told], person: Person
+    rng: np.random.Generator,
+    kind: HistoryKind,
+    index: int,
+    split: str,
+    twist: Twist,
+    slots: list[Slot],
+    items: list[Told],
+    person: Person,
+    notes: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
 ) -> Asked:
     own = [s for s in slots if s.person == index and any(s.taste == t for t in person.current_tastes())]
-    likes, dislikes = _split(own, "like"), _split(own, "dislike")
+    likes, dislikes = _split(own, "like", notes[0]), _split(own, "dislike", notes[1])
     branches = [b for pair in twist.queries for b in _pair_branches(rng, pair)]
     branches.append(_choice(rng, twist.choice[0].key, twist.choice[1].key))
     branches += _lists(likes, dislikes)
     draw = rng.random()
-    if draw < 0.5:
-        branches.append(_word(rng, likes, dislikes, person.current_tastes()))
-    elif draw < 0.75:
-        branches.append(_line(likes, dislikes))
-    else:
-        branches.append(_same_user(rng, index, split, twist, slots))
-    first: Side = "like" if rng.random() < 0.7 else "dislike"
-    return Asked(pack=Pack(history=history_parts(items, first=first), branches=tuple(branches)), pairs=((0, 1), (2, 3)), kind=kind, person=index)
-
-
-def _same_user(rng: np.random.Generator, index: int, split: str, twist: Twist, used: list[Slot]) -> Branch:
-    """A second short history: this user's unseen pictures, or another user's."""
-    taken = {slot.slot for slot in used}
+    taken = {slot.slot for slot in slots}
     unseen = [pair for pair in twist.rest if not taken & {pair[0].slot, pair[1].slot}]
-    same = bool(rng.random() < 0.5) and bool(unseen)
-    if same:
-        pairs = unseen
+    if draw < 0.25:
+        branches.append(_line(likes, dislikes))
+    elif draw < 0.5 and unseen:
+        branches.append(_same_user(rng, index, split, unseen))
     else:
-        pairs = slots_of(_another(rng, index), split, [int(k) for k in rng.permutation(N_EVERYTHING)[:4]])
+        branches.append(_word(rng, likes, dislikes, person.current_tastes()))
+    first: Side = "like" if rng.random() < 0.7 else "dislike"
+    told_history = history_parts(items, first=first, notes_like=notes[0], notes_dislike=notes[1])
+    return Asked(
+        pack=Pack(history=told_history, branches=tuple(branches)),
+        pairs=((0, 1), (2, 3)),
+        kind=kind,
+        person=index,
+    )
+
+
+def _same_user(rng: np.random.Generator, index: int, split: str, unseen: list[tuple[Slot, Slot]]) -> Branch:
+    """A second short history: this user's unseen pictures, or another user's."""
+    same = bool(rng.random() < 0.5)
+    others = [int(k) for k in rng.permutation(N_EVERYTHING)[:4]]
+    pairs = unseen if same else slots_of(_another(rng, index), split, others)
     pairs = pairs[: int(rng.integers(1, 4))]
     second = told(rng, [slot for pair in pairs for slot in pair], flipped=0.0)
     return Branch(question=same_user_question(second), answer="Yes." if same else "No.", kind="same_user")
 
 
-def _strangers(rng: np.random.Generator, index: int, split: str, avoid: tuple[tuple[Slot, Slot], ...], n: int) -> list[tuple[Slot, Slot]]:
+def _strangers(
+    rng: np.random.Generator, index: int, split: str, avoid: tuple[tuple[Slot, Slot], ...], n: int
+) -> list[tuple[Slot, Slot]]:
     """Pairs of another person, none of the subjects in `avoid`: a query never shares its subject with a history."""
     subjects = {pair[0].scene.subject for pair in avoid}
     pairs = slots_of(_another(rng, index), split, [int(k) for k in rng.permutation(N_EVERYTHING)])
@@ -302,12 +340,17 @@ def aspect_pack(rng: np.random.Generator, index: int, split: str) -> Asked:
     reasons = [[v for f, v in s.scene.values.items() if f in ASPECT_FAMILIES[aspect] and v in held.get(f, ())]
                for s, held in ((good, good.taste.likes), (bad, bad.taste.dislikes))]  # fmt: skip
     branches = [*yes_no_branches((good.key, bad.key), reasons[0], reasons[1], rng), _choice(rng, good.key, bad.key)]
-    inside = [{v for f in ASPECT_FAMILIES[aspect] for v in held.get(f, ())} for held in (good.taste.likes, good.taste.dislikes)]
+    inside = [
+        {v for f in ASPECT_FAMILIES[aspect] for v in held.get(f, ())}
+        for held in (good.taste.likes, good.taste.dislikes)
+    ]
     own = [slot for slot in slots if slot.taste == good.taste]
     likes = [v for v in _split(own, "like") if v in inside[0]]
     dislikes = [v for v in _split(own, "dislike") if v in inside[1]]
     branches += _lists(likes, dislikes)
-    return Asked(pack=Pack(history=history_parts(items), branches=tuple(branches)), pairs=((0, 1),), kind="aspect", person=index)
+    return Asked(
+        pack=Pack(history=history_parts(items), branches=tuple(branches)), pairs=((0, 1),), kind="aspect", person=index
+    )
 
 
 def _speaks(taste: Taste, aspect: Aspect) -> bool:

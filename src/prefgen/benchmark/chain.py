@@ -1,0 +1,142 @@
+"""What the benchmark asks of a model: the few names it uses, and sampling for many people at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from prefgen.adapter import UserAdapter, UserTokens, concatenate_users
+from prefgen.agents import SIDE_PX
+from prefgen.benchmark.tasks import Shelf, Task
+from prefgen.core import ModelError
+from prefgen.diffusion import sample
+
+
+class Chain(Protocol):
+    """The part of `PrefGen` that the benchmark uses."""
+
+    @property
+    def pipe(self) -> Any:
+        """The stock pipeline, without anybody's tokens."""
+        ...
+
+    @property
+    def adapter(self) -> Any:
+        """The user adapter (not injected)."""
+        ...
+
+    @property
+    def user_encoder(self) -> Any:
+        """The `UserEncoder` that `embed` runs."""
+        ...
+
+    @property
+    def image_encoder(self) -> Any:
+        """The CLIP picture encoder (a `CLIPVisionModelWithProjection`)."""
+        ...
+
+    def profile(self, liked: Sequence[Any] = ..., disliked: Sequence[Any] = ...) -> Any:
+        """A person's profile from PIL images."""
+        ...
+
+    def embed(self, profile: Any) -> Any:
+        """The profile's tokens: one row of `UserTokens`, or a mapping of both groups."""
+        ...
+
+    def score(self, profile: Any, images: Sequence[Any]) -> list[float]:
+        """P(this person likes the image) for each image."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How all methods of one run sample."""
+
+    n_steps: int = 16
+    batch: int = 16
+    """Pictures per call of the pipeline."""
+
+
+def user_tokens(chain: Chain, profile: Any) -> UserTokens:
+    """A profile's tokens as one row."""
+    tokens = chain.embed(profile)
+    if isinstance(tokens, UserTokens):
+        return tokens
+    if not isinstance(tokens, Mapping):
+        raise ModelError(f"expected `embed` to give UserTokens or a mapping of groups, got {type(tokens).__name__}")
+
+    def row(name: str) -> Tensor | None:
+        group = tokens.get(name)
+        return None if group is None else group.reshape(1, *group.shape[-2:])
+
+    return UserTokens(like=row("like"), dislike=row("dislike"))
+
+
+def tokens_of_shelf(chain: Chain, shelf: Shelf) -> UserTokens:
+    """The tokens of a profile made from a shelf's pictures and labels alone."""
+    return user_tokens(chain, chain.profile(liked=shelf.liked, disliked=shelf.disliked))
+
+
+def pictures_as_array(pictures: Sequence[Image.Image]) -> list[np.ndarray]:
+    """PIL pictures as uint8 [64, 64, 3], the side at which judges read."""
+    side = (SIDE_PX, SIDE_PX)
+    return [
+        np.asarray((p if p.size == side else p.resize(side, Image.Resampling.LANCZOS)).convert("RGB")) for p in pictures
+    ]
+
+
+def paint_tasks(
+    chain: Chain,
+    tasks: Sequence[Task],
+    sampling: Sampling,
+    *,
+    guidance_scale: float,
+    prompts: Sequence[str] | None = None,
+    negative_prompts: Sequence[str] | None = None,
+    tokens: Sequence[UserTokens] | None = None,
+    adapter: UserAdapter | None = None,
+    like_strength: float = 1.0,
+    dislike_strength: float = 1.0,
+) -> list[np.ndarray]:
+    """One picture a task, from its own seed; `prompts`, `negative_prompts` and `tokens` (one row each) run parallel."""
+    prompts = [t.prompt for t in tasks] if prompts is None else prompts
+    made: list[np.ndarray] = []
+    for start in range(0, len(tasks), sampling.batch):
+        part = slice(start, start + sampling.batch)
+        pictures = sample(
+            chain.pipe,
+            adapter,
+            prompts[part],
+            None if tokens is None else concatenate_users(list(tokens[part])),
+            generators=[torch.Generator().manual_seed(t.seed) for t in tasks[part]],
+            negative_prompt=None if negative_prompts is None else list(negative_prompts[part]),
+            guidance_scale=guidance_scale,
+            num_inference_steps=sampling.n_steps,
+            like_strength=like_strength,
+            dislike_strength=dislike_strength,
+        )
+        made += pictures_as_array(pictures)
+    return made
+
+
+@torch.no_grad()
+def clip_embeddings(chain: Chain, pictures: Sequence[Image.Image]) -> Tensor:
+    """float32 [n, d_clip]: the `image_embeds` of pictures, unscaled.
+
+    A model's own `feature_extractor` prepares them where it has one; otherwise they are resized to the encoder's side
+    and scaled to [-1, 1], as the embedded model was trained.
+    """
+    processor = getattr(chain, "feature_extractor", None) or getattr(chain.pipe, "feature_extractor", None)
+    if processor is not None:
+        pixels = processor(images=list(pictures), return_tensors="pt").pixel_values
+    else:
+        side = chain.image_encoder.config.image_size
+        arrays = [np.asarray(p.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)) for p in pictures]
+        pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return chain.image_encoder(pixel_values=pixels.to(next(chain.image_encoder.parameters()))).image_embeds.float()

@@ -1,0 +1,43 @@
+"""Every method the benchmark compares, one file each behind one protocol."""
+
+from collections.abc import Callable
+
+from prefgen.benchmark.methods.baseline_adapter import BaselineAdapter
+from prefgen.benchmark.methods.e_img_only import ImageEmbeddingMethod
+from prefgen.benchmark.methods.ip_adapter import IpAdapterMethod
+from prefgen.benchmark.methods.ip_adapter_user import IpAdapterUserMethod
+from prefgen.benchmark.methods.oracle import OracleMethod
+from prefgen.benchmark.methods.oracle_history import OracleHistoryMethod
+from prefgen.benchmark.methods.other_user import OtherUserMethod
+from prefgen.benchmark.methods.painter import PainterMethod
+from prefgen.benchmark.methods.prefgen import PrefGenMethod
+from prefgen.benchmark.methods.prompt import PromptMethod
+from prefgen.benchmark.methods.protocol import NEEDS, Bench, Method, Need, NotRun, Parameters
+
+METHODS: dict[str, Callable[..., Method]] = {
+    "prompt": PromptMethod,
+    "oracle": OracleMethod,
+    "oracle_history": OracleHistoryMethod,
+    "painter": PainterMethod,
+    "other_user": OtherUserMethod,
+    "e_img_only": ImageEmbeddingMethod,
+    "prefgen": PrefGenMethod,
+    "ip_adapter": IpAdapterMethod,
+    "ip_adapter_user": IpAdapterUserMethod,
+}
+"""Maker of each method by name, called as `maker(bench, **tuned parameters)`; raises `NotRun` when it cannot run."""
+
+QUICK_METHODS: tuple[str, ...] = ("prompt", "oracle", "oracle_history", "painter", "prefgen")
+"""The five of the quick run."""
+
+__all__ = [
+    "METHODS",
+    "NEEDS",
+    "QUICK_METHODS",
+    "BaselineAdapter",
+    "Bench",
+    "Method",
+    "Need",
+    "NotRun",
+    "Parameters",
+]

@@ -1,0 +1,49 @@
+"""Our method: the whole chain on the person's pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from prefgen.adapter import UserTokens
+from prefgen.benchmark.chain import paint_tasks, tokens_of_shelf
+from prefgen.benchmark.methods.protocol import Bench, Need
+from prefgen.benchmark.tasks import Shelf, Task
+
+
+class PrefGenMethod:
+    """`PrefGen` on the person's own shelf of liked and disliked pictures."""
+
+    name = "prefgen"
+    needs: tuple[Need, ...] = ("images", "dislikes", "training")
+    network_calls_per_step = 2.0
+
+    def __init__(
+        self, bench: Bench, *, guidance_scale: float = 3.0, like_strength: float = 1.0, dislike_strength: float = 1.0
+    ) -> None:
+        self.bench, self.guidance_scale = bench, guidance_scale
+        self.like_strength, self.dislike_strength = like_strength, dislike_strength
+
+    def shelf(self, task: Task) -> Shelf:
+        """Whose pictures the model is shown."""
+        return task.case.shelf
+
+    def tokens(self, shelf: Shelf) -> UserTokens:
+        """One row of tokens for a shelf."""
+        return tokens_of_shelf(self.bench.chain, shelf)
+
+    def paint(self, tasks: Sequence[Task]) -> list[np.ndarray]:
+        """One picture a task; each shelf is embedded once."""
+        shelves = {id(shelf): shelf for shelf in map(self.shelf, tasks)}
+        rows = {key: self.tokens(shelf) for key, shelf in shelves.items()}
+        return paint_tasks(
+            self.bench.chain,
+            tasks,
+            self.bench.sampling,
+            guidance_scale=self.guidance_scale,
+            tokens=[rows[id(self.shelf(t))] for t in tasks],
+            adapter=self.bench.chain.adapter,
+            like_strength=self.like_strength,
+            dislike_strength=self.dislike_strength,
+        )

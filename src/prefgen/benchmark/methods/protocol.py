@@ -1,0 +1,59 @@
+"""What every method is: a name, what it must be given, what it costs, and how it paints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from prefgen.benchmark.chain import Chain, Sampling
+from prefgen.benchmark.tasks import Task
+
+Need = Literal["images", "dislikes", "words", "truth", "training"]
+"""`images`: liked pictures; `dislikes`: disliked ones too; `words`: the taste in words; `truth`: what only a simulation
+knows; `training`: weights of its own."""
+NEEDS: tuple[Need, ...] = ("images", "dislikes", "words", "truth", "training")
+
+
+class Method(Protocol):
+    """One way of painting for a person."""
+
+    @property
+    def name(self) -> str:
+        """The row's name."""
+        ...
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What the method must be given beyond prompt and seed."""
+        ...
+
+    @property
+    def network_calls_per_step(self) -> float:
+        """Rows a picture sends through the generator at each step; 0 for a method without a generator."""
+        ...
+
+    def paint(self, tasks: Sequence[Task]) -> list[np.ndarray]:
+        """One uint8 [64, 64, 3] picture a task, each decided by its own task alone."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What methods are built from."""
+
+    chain: Chain
+    sampling: Sampling
+    baselines: Path
+    """Folder with the weights of the rivals that need training, one folder a method."""
+
+
+class NotRun(Exception):
+    """Raised by a method's maker when the method cannot run here; the message says why ("because …")."""
+
+
+Parameters = Mapping[str, float]
+"""Tuned numbers of one method, by name."""

@@ -1,0 +1,252 @@
+"""`prefgen bench`: every method on the same people, prompts and seeds, and the rows of every metric."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from prefgen.agents import paint
+from prefgen.benchmark.by_eye import verdict_rows, write_sheet
+from prefgen.benchmark.chain import Chain, Sampling
+from prefgen.benchmark.judge import Judge, PictureJudge
+from prefgen.benchmark.methods import METHODS, QUICK_METHODS, Bench, Method, NotRun
+from prefgen.benchmark.methods.painter import painter_scene
+from prefgen.benchmark.metrics import METRICS
+from prefgen.benchmark.ood import not_run, out_of_distribution_rows
+from prefgen.benchmark.population import Member, members_of
+from prefgen.benchmark.results import Results, Row
+from prefgen.benchmark.store import PictureStore, fingerprint
+from prefgen.benchmark.tasks import Task, cases_of, tasks_of
+from prefgen.benchmark.tuning import tuned_parameters
+from prefgen.core import ConfigError, InputError, nearest_hint
+
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How much is painted: people, ordinary prompts each, seeds a prompt, and prompts of each reserved kind."""
+
+    n_users: int
+    n_prompts: int
+    n_seeds: int
+    n_reserved: int
+    n_steps: int = 16
+
+    @property
+    def n_pictures(self) -> int:
+        """Pictures per method."""
+        return self.n_users * (self.n_prompts * self.n_seeds + 2 * self.n_reserved)
+
+
+QUICK = Plan(n_users=48, n_prompts=1, n_seeds=2, n_reserved=0)
+FULL = Plan(n_users=96, n_prompts=4, n_seeds=4, n_reserved=2)
+
+
+def weights_folder(name: str | Path) -> Path | None:
+    """The folder of a model that lies on this machine: a path, or a name of the shipped weights."""
+    for folder in (Path(name), WEIGHTS / str(name)):
+        if folder.is_dir():
+            return folder
+    return None
+
+
+def weights_sha256(folder: Path | None) -> str:
+    """One sha256 (hex) over the names and bytes of every safetensors file below a folder."""
+    if folder is None:
+        return "unknown"
+    whole = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        whole.update(path.relative_to(folder).as_posix().encode())
+        whole.update(path.read_bytes())
+    return whole.hexdigest()
+
+
+def current_commit() -> str:
+    """The commit of the checkout this package runs from, marked where files differ from it; "unknown" elsewhere."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return commit + ("-modified" if git("status", "--porcelain", "--untracked-files=no", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def bench(
+    model_folder: str | Path = "embedded",
+    quick: bool = True,
+    seed: int = 0,
+    out: str | Path | None = None,
+    n_users: int | None = None,
+    methods: Sequence[str] | None = None,
+    data: str | Path | None = None,
+) -> dict[str, Any]:
+    """Runs the benchmark on the test people with the test judge.
+
+    `model_folder` is whatever `PrefGen.from_pretrained` takes. `out` keeps the pictures (the same call goes on where a
+    broken one stopped), a sheet to check the judge by eye, and `bench.json`. `methods` are names of `METHODS`; without
+    them the quick run takes five and the full run all. `data` is the folder with `emoji/` and `dogs/`; without it
+    their rows say "not run here". Gives `{"commit", "weights_sha256", "n_users", "seeds", "rows", "command"}`.
+    """
+    from prefgen.pipeline import PrefGen  # pyright: ignore[reportAttributeAccessIssue]
+
+    folder = weights_folder(model_folder)
+    return run_bench(
+        PrefGen.from_pretrained(str(model_folder)),
+        Judge.load(judges_folder(folder) / "test"),
+        members_of("test"),
+        plan=planned(quick=quick, n_users=n_users),
+        methods=methods or (QUICK_METHODS if quick else tuple(METHODS)),
+        quick=quick,
+        seed=seed,
+        out=None if out is None else Path(out),
+        data=None if data is None else Path(data),
+        weights=weights_sha256(folder),
+        baselines=(folder or WEIGHTS / "embedded").parent / "baselines",
+        command=command_of(model_folder, quick, seed, out, n_users, methods, data),
+    )
+
+
+def judges_folder(model: Path | None) -> Path:
+    """Where the judges lie: beside the model, or among the shipped weights."""
+    beside = None if model is None else model.parent / "judges"
+    return beside if beside is not None and beside.is_dir() else WEIGHTS / "judges"
+
+
+def planned(*, quick: bool, n_users: int | None = None) -> Plan:
+    """The quick or the full plan, with another number of people if asked for."""
+    plan = QUICK if quick else FULL
+    if n_users is None:
+        return plan
+    if n_users < 2:
+        raise InputError(f"expected at least 2 users, got {n_users}", hint="a stranger is needed for every person")
+    return Plan(**{**asdict(plan), "n_users": n_users})
+
+
+def command_of(
+    model_folder: str | Path,
+    quick: bool,
+    seed: int,
+    out: str | Path | None,
+    n_users: int | None,
+    methods: Sequence[str] | None,
+    data: str | Path | None,
+) -> str:
+    """The command line that repeats a run."""
+    words = ["prefgen", "bench", "--json", "--seed", str(seed)]
+    words += ["--quick"] if quick else []
+    words += [] if str(model_folder) == "embedded" else ["--model", str(model_folder)]
+    for option, value in (("--out", out), ("--n-users", n_users), ("--data", data)):
+        words += [] if value is None else [option, str(value)]
+    words += [] if methods is None else ["--methods", ",".join(methods)]
+    return " ".join(words)
+
+
+def run_bench(
+    chain: Chain,
+    judge: PictureJudge,
+    members: Sequence[Member],
+    *,
+    plan: Plan,
+    methods: Sequence[str],
+    metrics: Sequence[str] | None = None,
+    quick: bool = True,
+    seed: int = 0,
+    out: Path | None = None,
+    data: Path | None = None,
+    weights: str = "unknown",
+    baselines: Path = WEIGHTS / "baselines",
+    command: str = "",
+) -> dict[str, Any]:
+    """`bench` on a model, a judge and people that are given."""
+    _check_names(methods, METHODS)
+    _check_names(metrics or (), METRICS)
+    cases = cases_of(members[: plan.n_users])
+    tasks = tasks_of(cases, n_prompts=plan.n_prompts, n_seeds=plan.n_seeds, n_reserved=plan.n_reserved, seed=seed)
+    setup = Bench(chain=chain, sampling=Sampling(n_steps=plan.n_steps), baselines=baselines)
+    pictures, absent = _paint_all(setup, methods, tasks, out, key=[weights, asdict(plan), seed])
+    results = Results(
+        cases=cases,
+        tasks=tasks,
+        pictures=pictures,
+        readings={name: judge.read(made) for name, made in pictures.items()},
+        extra_readings=_painting_reading(judge, tasks) if "painter" in pictures else {},
+        bench=setup,
+        seed=seed,
+        quick=quick,
+    )
+    rows = absent + [r for name in metrics or METRICS for r in METRICS[name].measure(results)]
+    rows += verdict_rows() + _cost_rows(setup, methods)
+    if data is not None or not quick:
+        rows += out_of_distribution_rows(chain, data, quick=quick, seed=seed)
+    report = {
+        "commit": current_commit(),
+        "weights_sha256": weights,
+        "n_users": len(cases),
+        "seeds": [seed],
+        "rows": [r.to_json() for r in rows],
+        "command": command,
+    }
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_sheet(results, out, seed)
+        (out / "bench.json").write_text(json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def _check_names(names: Sequence[str], known: dict[str, Any]) -> None:
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"expected names of {list(known)}, got {name!r}", hint=nearest_hint(name, known))
+
+
+def _made(setup: Bench, name: str) -> Method:
+    return METHODS[name](setup, **tuned_parameters(name))
+
+
+def _paint_all(
+    setup: Bench, names: Sequence[str], tasks: Sequence[Task], out: Path | None, key: list[Any]
+) -> tuple[dict[str, np.ndarray], list[Row]]:
+    """Every method's pictures, and the rows of those that cannot run here."""
+    store = PictureStore(folder=None if out is None else out / "pictures")
+    pictures: dict[str, np.ndarray] = {}
+    absent: list[Row] = []
+    with tqdm(total=len(names) * len(tasks), unit="picture", file=sys.stderr, disable=None) as bar:
+        for name in names:
+            bar.set_description(name)
+            try:
+                method = _made(setup, name)
+            except NotRun as reason:
+                absent.append(not_run(name, str(reason)))
+                continue
+            whole_key = fingerprint(*key, tuned_parameters(name))
+            pictures[name] = store.painted(name, whole_key, tasks, method.paint, done=bar.update)
+    return pictures, absent
+
+
+def _painting_reading(judge: PictureJudge, tasks: Sequence[Task]) -> dict[str, Any]:
+    return {"painting": judge.read(np.stack([paint(painter_scene(t)) for t in tasks]))}
+
+
+def _cost_rows(setup: Bench, names: Sequence[str]) -> list[Row]:
+    rows = []
+    for name in names:
+        try:
+            method = _made(setup, name)
+        except NotRun:
+            continue
+        rows.append(Row(method=name, metric="network_calls_per_step", value=method.network_calls_per_step, n=1))
+    return rows
