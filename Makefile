@@ -23,7 +23,7 @@ slow: $(BIN)/prefgen
 	$(BIN)/python -m pytest -m slow
 
 lint: $(BIN)/prefgen
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff check .
 	$(BIN)/ruff format --check src tests
 
 clean:

@@ -101,6 +101,7 @@ def test_stock_pipeline_with_two_ip_adapters_paints_the_same_picture(
         like_strength=0.8,
         dislike_strength=0.3,
         unconditional=zero if bias else None,
+        dislikes="beside",
         **arguments,
     )
 

@@ -23,6 +23,7 @@ def test_one_step_is_the_formula(text_scale: float, user_scale: float) -> None:
         tokens,
         generators=generators(2),
         guidance_scale=text_scale,
+        dislikes="beside",
         user_guidance_scale=user_scale,
         num_inference_steps=1,
         output_type="latent",
@@ -46,7 +47,7 @@ def test_equal_scales_are_the_default_and_zero_is_the_plain_model() -> None:
     arguments = {"guidance_scale": 3.0, "num_inference_steps": 3, "output_type": "latent"}
 
     def paint(**more):
-        return sample(pipe, adapter, PROMPTS, tokens, generators=generators(2), **arguments, **more)
+        return sample(pipe, adapter, PROMPTS, tokens, generators=generators(2), dislikes="beside", **arguments, **more)
 
     plain = pipe(PROMPTS, generator=generators(2), **arguments).images
     torch.testing.assert_close(paint(user_guidance_scale=3.0), paint(), atol=1e-4, rtol=1e-3)

@@ -222,3 +222,19 @@ def test_latents_for_are_what_the_pipeline_draws(pipe) -> None:
     assert torch.equal(noise, drawn)
     assert torch.equal(latents_for([6], (4, 8, 8))[0], noise[1])
     assert latents_for([5], (4, 8, 8), dtype=torch.float16).dtype == torch.float16
+
+
+@torch.no_grad()
+def test_dislikes_speak_in_the_unconditional_branch_and_need_guidance() -> None:
+    pipe, tokens = tiny_pipeline(), random_tokens(2)
+    adapter = trained_adapter(pipe.unet)
+    arguments = {"num_inference_steps": 2, "output_type": "latent"}
+
+    def paint(given: UserTokens, **more: object) -> torch.Tensor:
+        return sample(pipe, adapter, PROMPTS[:2], given, generators=generators(2), **arguments, **more)
+
+    likes, dislikes = UserTokens(like=tokens.like), UserTokens(dislike=tokens.dislike)
+    assert torch.equal(paint(tokens, guidance_scale=3.0), paint(likes, unconditional=dislikes, guidance_scale=3.0))
+    assert torch.equal(paint(tokens, guidance_scale=3.0, dislike_strength=0.0), paint(likes, guidance_scale=3.0))
+    assert not torch.equal(paint(tokens, guidance_scale=3.0), paint(likes, guidance_scale=3.0))
+    assert torch.equal(paint(tokens, guidance_scale=1.0), paint(likes, guidance_scale=1.0))

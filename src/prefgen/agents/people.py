@@ -260,16 +260,21 @@ def history_of(
     rng = numpy_rng("history", person.id, tag)
     names = [str(s) for s in rng.permutation(subjects or [s for s in SUBJECTS if s not in RESERVED_SUBJECTS])]
     n_pairs = max(person.n_likes, person.n_dislikes)
+    pick = numpy_rng("history sides", person.id, tag)
+    kept = {
+        True: set(pick.permutation(n_pairs)[: person.n_likes]),
+        False: set(pick.permutation(n_pairs)[: person.n_dislikes]),
+    }
     shown: list[Shown] = []
     for i in range(n_pairs):
         subject, time = names[i % len(names)], i / max(n_pairs - 1, 1)
         setting = str(rng.choice(SETTINGS)) if rng.random() < 0.7 else None
         mode = int(rng.integers(2))
         taste = person.taste_for(subject, time, mode)
-        for liked, n in ((True, person.n_likes), (False, person.n_dislikes)):
+        for liked in (True, False):
             scene = rendering(rng, taste, subject, setting, liked=liked, seed_class=seed_class)
             label = liked != bool(rng.random() < person.flipped)
-            if i < n:
+            if i in kept[liked]:
                 shown.append(Shown(scene=scene, liked=label, truly_liked=liked, time=time, mode=mode))
     return tuple(shown)
 

@@ -50,12 +50,17 @@ class Shelf:
         """Pictures labelled as disliked."""
         return [p for p, s in zip(self.pictures, self.shown) if not s.liked]
 
-    def history(self) -> History:
-        """The same as a history record, with prompts."""
+    def history(self, *, with_prompts: bool = True) -> History:
+        """The same as a history record, likes first as `profile` orders them."""
+        both = sorted(zip(self.pictures, self.shown), key=lambda pair: not pair[1].liked)
         return History(
             items=tuple(
-                HistoryItem(image=p, side="like" if s.liked else "dislike", prompt=prompt_of(s.scene))
-                for p, s in zip(self.pictures, self.shown)
+                HistoryItem(
+                    image=picture,
+                    side="like" if shown.liked else "dislike",
+                    prompt=prompt_of(shown.scene) if with_prompts else None,
+                )
+                for picture, shown in both
             )
         )
 

@@ -214,6 +214,22 @@ class PreferenceMLLM:
             found[f"{side}s"] = sorted(held, key=lambda entry: -entry[1])
         return found
 
+    @torch.no_grad()
+    def query_states(
+        self, history: History, images: Sequence[Image.Image], states: Sequence[int] | None = None
+    ) -> Tensor:
+        """Hidden states where "does the user like this image?" ends, for each image: [n_images, n_states, d].
+
+        What intra-user probes read: the last token before the answer, the history told once.
+        """
+        wanted = list(range(self.n_states)) if states is None else list(states)
+        branches = tuple(Branch(question=like_question(image)) for image in images)
+        batch, features = self._batch([Pack(history=history_parts(told_from(history)), branches=branches)])
+        ends = [batch.ends[0, k] for k in range(len(branches))]
+        with captured_layers(self.model, wanted, lambda state: state[0, ends].float()) as taken:
+            run_packed(self.model, batch, features)
+        return torch.stack([taken[k] for k in wanted], 1)
+
     def _yes_margins(self, told: Parts, questions: list[Parts]) -> Tensor:
         logits = self._branch_logits(told, questions)
         return logits[:, self.yes_no[0]] - logits[:, self.yes_no[1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -141,11 +142,19 @@ def show_pictures(c: Context, unet: UNet2DConditionModel, n_seen: int) -> None:
     sheet(made, len(prompts)).save(c.work / "samples" / f"generator-{n_seen:08d}.png")
 
 
+def samples_of(report: Path) -> int:
+    """How many samples a finished stage saw; 0 without a report."""
+    return int(json.loads(report.read_text())["samples"]) if report.exists() else 0
+
+
 def train_generator(c: Context) -> None:
-    """Trains the network and saves it as `unet/`, with `scheduler/` and `model_index.json`, a stock pipeline folder."""
-    if (c.out / "model_index.json").exists():
-        return
+    """Trains the network and saves it as `unet/`, with `scheduler/` and `model_index.json`, a stock pipeline folder.
+
+    A generator that was finished at fewer samples than asked for now goes on from its checkpoint.
+    """
     p = c.preset
+    if (c.out / "model_index.json").exists() and samples_of(c.work / "generator.report.json") >= p.unet_samples:
+        return
     torch.manual_seed(p.seed)
     unet = new_unet(p)
     latents, text = cached_latents(c, n_pictures=p.unet_pictures), TextEncoding(c.out)

@@ -170,6 +170,29 @@ def new_mllm(preset: Preset) -> tuple[Any, Any]:
     return model, processor
 
 
+@torch.no_grad()
+def start_from_clip(model: Any, folder: Path) -> bool:
+    """Copies the trained CLIP's patch embedding, positions and layers into the vision tower, where their sizes agree.
+
+    What pictures look like need not be learned twice. CLIP's class token and first norm have no place in the tower;
+    training makes up for them. Returns whether anything was copied.
+    """
+    from transformers import CLIPVisionModelWithProjection
+
+    if not (folder / "config.json").exists():
+        return False
+    clip = CLIPVisionModelWithProjection.from_pretrained(folder)
+    theirs = {k.removeprefix("vision_model."): v for k, v in clip.state_dict().items()}
+    ours = model.model.vision_model.state_dict()
+    positions = "embeddings.position_embedding.weight"
+    theirs[positions] = theirs[positions][1:]
+    shared = {k: v for k, v in theirs.items() if k in ours and ours[k].shape == v.shape}
+    if sum(k.endswith("fc1.weight") for k in shared) != sum(k.endswith("fc1.weight") for k in ours):
+        return False
+    model.model.vision_model.load_state_dict({**ours, **shared})
+    return True
+
+
 def pretraining_loss(
     module: Pretraining, processor: Any, frame: ChatFrame, packs: list[Pack], tokens: Tensor, n_twins: int
 ) -> dict[str, Tensor]:
@@ -232,6 +255,7 @@ def train_mllm_pretrain(c: Context) -> None:
         return
     p = c.preset
     model, processor = new_mllm(p)
+    start_from_clip(model, c.out / "image_encoder")
     frame = chat_frame(processor)
     module = Pretraining(model, p.mllm_image_tokens, p.mllm_width)
     pictures = c.pictures()

@@ -40,6 +40,8 @@ from prefgen.recipes.mllm_pretrain import image_tokens, save_mllm
 from prefgen.recipes.vqa_evaluation import evaluate_packed
 from prefgen.recipes.vqa_packs import KINDS, Asked, own_pack, pack_of
 
+EASY_SHARE = 0.2
+"""Share of the fine-tuning that begins with true labels and own histories only."""
 QUESTIONS_PER_PACK = 7
 """Questions that one history counts for in the number of samples seen."""
 
@@ -89,17 +91,25 @@ class PreferenceTraining(nn.Module):
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
 
-def batch_at(step: int, *, n_people: int, n_packs: int, seed: int) -> tuple[list[Asked], bool]:
-    """The packs of a step, a pure function of it; every second step holds two disjoint histories of each person."""
+def batch_at(step: int, *, n_people: int, n_packs: int, seed: int, n_easy_steps: int = 0) -> tuple[list[Asked], bool]:
+    """The packs of a step, a pure function of it; every second step holds two disjoint histories of each person.
+
+    The first `n_easy_steps` tell true labels and each person's own history only: matching a query with a history has
+    to be learned before it can be learned from noisy ones.
+    """
+    easy = step < n_easy_steps
     rng = np.random.default_rng(seed_of("preference_vqa", seed, step))
     if step % 2 == 0:
         packs = []
         for index in rng.choice(n_people, n_packs // 2, replace=False):
             divide = int(rng.integers(2**31))
-            packs += [own_pack(rng, int(index), "train", half=half, divide_rng=numpy_rng(divide)) for half in (0, 1)]
+            for half in (0, 1):
+                packs.append(own_pack(rng, int(index), "train", half=half, divide_rng=numpy_rng(divide), easy=easy))
         return packs, True
     kinds = rng.choice(list(KINDS), n_packs, p=np.array(list(KINDS.values())) / sum(KINDS.values()))
     people = rng.choice(n_people, n_packs, replace=False)
+    if easy:
+        return [own_pack(rng, int(i), "train", easy=True) for i in people], False
     return [pack_of(rng, int(i), "train", str(kind)) for i, kind in zip(people, kinds)], False  # type: ignore[arg-type]
 
 
@@ -179,9 +189,12 @@ def train_preference_vqa(c: Context) -> None:
     )
     torch.manual_seed(p.seed)
     module = PreferenceTraining(model, lora_rank=p.mllm_lora_rank)
+    n_easy_steps = int(EASY_SHARE * p.mllm_vqa_samples / (p.mllm_vqa_batch * QUESTIONS_PER_PACK))
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        asked, twins = batch_at(step, n_people=p.n_users, n_packs=p.mllm_vqa_batch, seed=p.seed)
+        asked, twins = batch_at(
+            step, n_people=p.n_users, n_packs=p.mllm_vqa_batch, seed=p.seed, n_easy_steps=n_easy_steps
+        )
         batch = pack(processor, frame, [one.pack for one in asked])
         rows = torch.from_numpy(features[batch.pictures].astype(np.float32))
         return preference_losses(

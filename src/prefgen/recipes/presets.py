@@ -52,7 +52,7 @@ class Preset:
     mllm_rate: float = 6e-4
     mllm_vocabulary: int = 2048
     """Tokens of the MLLM's own tokenizer (at most 4,000)."""
-    mllm_vision_width: int = 160
+    mllm_vision_width: int = 128
     mllm_vision_layers: int = 5
     mllm_twins: int = 30_000
     """Groups of three pictures for the by-whose-hand questions of pretraining."""

@@ -216,8 +216,9 @@ def own_pack(
     *,
     half: int | None = None,
     divide_rng: np.random.Generator | None = None,
+    easy: bool = False,
 ) -> Asked:
-    """The person's own history: noisy labels, sometimes prompts, times and comments."""
+    """The person's own history: noisy labels (true ones if `easy`), sometimes prompts, times and comments."""
     person = pairs_of(index, split)[0]
     twist = _divide(divide_rng or rng, index, split, half)
     noted = bool(rng.random() < 0.15)
@@ -226,7 +227,7 @@ def own_pack(
     timed = bool(rng.random() < (0.7 if person.kind == "drifting" else 0.25))
     prompts = bool(rng.random() < 0.3)
     comments = 0.5 if rng.random() < 0.25 else 0.0
-    items = told(rng, slots, flipped=person.flipped, prompts=prompts, timed=timed, comments=comments)
+    items = told(rng, slots, flipped=0.0 if easy else person.flipped, prompts=prompts, timed=timed, comments=comments)
     notes = _notes(rng, person) if noted else ((), ())
     return _asked(rng, "own", index, split, twist, slots, items, person, notes)
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 
 from prefgen.adapter import UserTokens
-from prefgen.benchmark.chain import Chain
 from prefgen.benchmark.methods.prefgen import PrefGenMethod
 from prefgen.benchmark.tasks import Shelf
 from prefgen.embedding import PARTS, SIDES
+from prefgen.pipeline import WordEdits, person_tokens, stored_history
 
 
 @contextmanager
-def only_parts(chain: Chain, *kept: str) -> Iterator[None]:
+def only_parts(user_encoder: Any, *kept: str) -> Iterator[None]:
     """While open, every part of the user embedding but `kept` is blank where it enters the projector.
 
-    That is what training's dropout of a part does. Profiles embedded inside must be made inside and thrown away, since
-    a profile may remember its embedding.
+    That is what training's dropout of a part does.
     """
 
     def blank(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -28,7 +28,7 @@ def only_parts(chain: Chain, *kept: str) -> Iterator[None]:
 
     with ExitStack() as stack:
         for side in SIDES:
-            handle = chain.user_encoder.side(side).projector.register_forward_pre_hook(blank)
+            handle = user_encoder.side(side).projector.register_forward_pre_hook(blank)
             stack.callback(handle.remove)
         yield
 
@@ -39,6 +39,12 @@ class ImageEmbeddingMethod(PrefGenMethod):
     name = "e_img_only"
 
     def tokens(self, shelf: Shelf) -> UserTokens:
-        """One row of tokens that carry `e_img` alone."""
-        with only_parts(self.bench.chain, "img"):
-            return super().tokens(shelf)
+        """One row of tokens that carry `e_img` alone.
+
+        Computed from the history past the model's memory of embeddings, so that neither a whole embedding is read from
+        it nor a blanked one left in it.
+        """
+        history = stored_history(shelf.history(with_prompts=False))
+        encoders = self.bench.chain.encoders
+        with only_parts(encoders.user_encoder, "img"):
+            return person_tokens(history, WordEdits(), encoders)

@@ -1,0 +1,86 @@
+"""The whole chain at `tiny`: trained from nothing, offline, it paints for a person; broken off anywhere it resumes."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from prefgen import PrefGen
+from prefgen.agents import history_of, paint, training_person
+from prefgen.recipes.presets import Preset, preset_named
+from prefgen.recipes.train import STAGES, train
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+SMALLEST = preset_named("tiny").with_overrides(n_pictures=200, clip_samples=256, unet_samples=96, ae_samples=96)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with every stage done."""
+    work = tmp_path_factory.mktemp("chain")
+    assert train(SMALLEST, work=work, out=work / "model")
+    return work
+
+
+def files_under(folder: Path) -> dict[str, str]:
+    """Sha256 of every weights file."""
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*.safetensors"))
+    }
+
+
+def test_every_stage_leaves_its_part(trained: Path) -> None:
+    parts = (
+        "unet",
+        "vae",
+        "text_encoder",
+        "image_encoder",
+        "mllm",
+        "user_encoder",
+        "adapter",
+        "prefgen.json",
+        "layers.json",
+    )
+    assert all((trained / "model" / part).exists() for part in parts)
+    assert (trained / "shipped" / "embedded" / "prefgen.json").exists()
+    assert {p.name for p in (trained / "baselines").iterdir()} == {"ip_adapter", "ip_adapter_user"}
+
+
+def test_the_shipped_copy_paints_scores_and_explains(trained: Path) -> None:
+    model = PrefGen.from_pretrained(trained / "shipped" / "embedded", device="cpu")
+    shown = history_of(training_person(3), seed_class="test")
+    pictures = {
+        liked: [Image.fromarray(paint(s.scene)) for s in shown if s.liked == liked][:3] for liked in (True, False)
+    }
+    me = model.profile(liked=pictures[True], disliked=pictures[False])
+    made = model("a fox by a lake", profile=me, num_images_per_prompt=2, seed=1, num_inference_steps=3).images
+    assert [picture.size for picture in made] == [(64, 64)] * 2
+    assert all(0 <= p <= 1 for p in model.score(me, made))
+    model.explain(me)
+
+
+def test_a_done_chain_is_left_alone(trained: Path) -> None:
+    before = files_under(trained / "model")
+    assert train(SMALLEST, work=trained, out=trained / "model")
+    assert files_under(trained / "model") == before
+
+
+def run_in_pieces(preset: Preset, work: Path, stage: str) -> int:
+    """Runs a stage under a time limit that passes at once, again and again; returns the number of calls."""
+    calls = 1
+    while not train(preset, work=work, out=work / "model", only=stage, max_minutes=0.0):
+        calls += 1
+    return calls
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "clip"])
+def test_in_pieces_equals_in_one_go(trained: Path, tmp_path: Path, stage: str) -> None:
+    for name in STAGES:
+        calls = run_in_pieces(SMALLEST, tmp_path, name)
+        if name == stage:
+            assert calls > 1
+            break
+    part = {"autoencoder": "vae", "clip": "image_encoder"}[stage]
+    assert files_under(tmp_path / "model" / part) == files_under(trained / "model" / part)
