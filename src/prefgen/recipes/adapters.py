@@ -9,10 +9,11 @@ no further network call, and each side has a strength of its own (ours; the pape
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from prefgen.adapter import UserAdapter, UserTokens, save_adapter
@@ -40,14 +41,14 @@ MMD_WEIGHT, OWN_STRING_WEIGHT = 0.5, 0.1
 
 def target_latents(c: Context, split: str = "train") -> np.ndarray:
     """float16 [n_users, n_targets, channels, h, w]: latents of the people's liked, then disliked targets."""
-    from diffusers import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     from prefgen.recipes.autoencoder import as_batch
 
     path = c.work / f"targets.{split}.npy"
     if not path.exists():
         images = population(c, split)[:, N_HISTORY:]
-        vae = AutoencoderKL.from_pretrained(c.out / "vae").eval()
+        vae: Any = AutoencoderKL.from_pretrained(c.out / "vae").eval()
         rows = []
         for i in range(0, len(images), 16):
             flat = as_batch(images[i : i + 16].reshape(-1, *images.shape[2:]))
@@ -175,7 +176,7 @@ def train_adapter(c: Context) -> None:
     p = c.preset
     torch.manual_seed(p.seed)
     people, latents = people_features(c), target_latents(c)
-    unet = UNet2DConditionModel.from_pretrained(c.out / "unet").eval()
+    unet: Any = UNet2DConditionModel.from_pretrained(c.out / "unet").eval()
     text = TextEncoding(c.out)
     choice = layer_choice(c, people.last.shape[-2])
     config = UserEncoderConfig(

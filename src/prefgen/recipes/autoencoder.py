@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor
 
 from prefgen.core import numpy_rng
 from prefgen.recipes.context import Context
@@ -13,10 +15,11 @@ from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.presets import Preset
 
 
-def new_autoencoder(preset: Preset) -> AutoencoderKL:
+def new_autoencoder(preset: Preset) -> Any:
     """An untrained autoencoder of the preset's size."""
     n = len(preset.ae_channels)
-    return AutoencoderKL(
+    build: Any = AutoencoderKL
+    return build(
         block_out_channels=preset.ae_channels,
         down_block_types=("DownEncoderBlock2D",) * n,
         up_block_types=("UpDecoderBlock2D",) * n,
@@ -40,7 +43,7 @@ def _slopes(x: Tensor) -> tuple[Tensor, Tensor]:
     return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
 
 
-def reconstruction_loss(model: nn.Module, pictures: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+def reconstruction_loss(model: Any, pictures: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
     """L1 on pixels and on their slopes, a touch of KL (1e-4) that keeps the latents near a unit normal."""
     posterior = model.encode(pictures).latent_dist
     mean, logvar = posterior.mean.float(), posterior.logvar.float().clamp(-20, 10)
@@ -52,7 +55,7 @@ def reconstruction_loss(model: nn.Module, pictures: Tensor, generator: torch.Gen
     return {"loss": l1 + 0.5 * edge + 2e-4 * kl, "l1": l1, "kl": kl}
 
 
-def psnr(model: AutoencoderKL, pictures: np.ndarray) -> float:
+def psnr(model: Any, pictures: np.ndarray) -> float:
     """Mean peak signal-to-noise ratio in dB over reconstructions of uint8 pictures."""
     values = []
     with torch.no_grad():
@@ -64,7 +67,7 @@ def psnr(model: AutoencoderKL, pictures: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def normalise_latents(model: AutoencoderKL, pictures: np.ndarray) -> None:
+def normalise_latents(model: Any, pictures: np.ndarray) -> None:
     """Folds the latents' spread per channel into the first and last layers, so that every channel has unit spread."""
     z = torch.cat([model.encode(as_batch(pictures[i : i + 64])).latent_dist.mean for i in range(0, len(pictures), 64)])
     std = z.std((0, 2, 3))

@@ -7,9 +7,10 @@ a person's liked embeddings and paints a liked picture of another prompt.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -51,7 +52,7 @@ def _train(c: Context, name: str) -> None:
     p = c.preset
     torch.manual_seed(p.seed)
     people, latents = people_features(c), target_latents(c)
-    unet = UNet2DConditionModel.from_pretrained(c.out / "unet").eval().requires_grad_(False)
+    unet: Any = UNet2DConditionModel.from_pretrained(c.out / "unet").eval().requires_grad_(False)
     text = TextEncoding(c.out)
     d_clip = people.clip.shape[-1]
     model = ImagePrompt(

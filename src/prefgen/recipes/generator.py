@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -73,7 +76,7 @@ def _latents_file(c: Context, pictures: np.ndarray, path: Path) -> np.ndarray:
     if path.exists() and len(done := np.load(path)) >= len(pictures):
         return done[: len(pictures)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    vae = AutoencoderKL.from_pretrained(c.out / "vae").eval()
+    vae: Any = AutoencoderKL.from_pretrained(c.out / "vae").eval()
     rows = []
     for i in range(0, len(pictures), 100):
         with torch.autocast("cpu", torch.bfloat16):
@@ -129,7 +132,7 @@ def sheet(pictures: list[Image.Image], n_columns: int, scale: int = 2) -> Image.
 
 def show_pictures(c: Context, unet: UNet2DConditionModel, n_seen: int) -> None:
     """Paints the validation prompts with fixed seeds into `samples/`."""
-    pipe = assemble_pipeline(c.out, unet)
+    pipe: Any = assemble_pipeline(c.out, unet)
     pipe.set_progress_bar_config(disable=True)
     prompts = list(VALIDATION_PROMPTS)
     made = pipe(
