@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prefgen.core import ConfigError
+from prefgen.core import ConfigError, ModelError
 from prefgen.recipes.loop import Deadline, Loop, LoopSettings, Unfinished
 from prefgen.recipes.presets import preset_named
 
@@ -63,6 +63,14 @@ def test_a_passed_deadline_saves_and_says_so(tmp_path: Path) -> None:
     again = new_loop(tmp_path)
     assert again.restore()
     assert again.step == loop.step == 1
+
+
+def test_a_checkpoint_of_other_frozen_parts_is_refused(tmp_path: Path) -> None:
+    new_loop(tmp_path).save()
+    other = new_loop(tmp_path)
+    other.made_from = "abc"
+    with pytest.raises(ModelError, match="other frozen parts"):
+        other.restore()
 
 
 def test_learning_rate_warms_up_and_decays() -> None:

@@ -24,7 +24,7 @@ from prefgen.core import numpy_rng, torch_generator
 from prefgen.diffusion import flow_matching_loss
 from prefgen.embedding import PARTS, SIDES, UserEncoder, UserEncoderConfig
 from prefgen.probing import LayerChoice
-from prefgen.recipes.checkpoint import save_json
+from prefgen.recipes.checkpoint import fingerprint, save_json
 from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.loop import Loop, LoopSettings
@@ -45,7 +45,7 @@ def target_latents(c: Context, split: str = "train") -> np.ndarray:
 
     from prefgen.recipes.autoencoder import as_batch
 
-    path = c.work / f"targets.{split}.npy"
+    path = c.work / f"targets.{split}.{fingerprint(c.out / 'vae')}.npy"
     if not path.exists():
         images = population(c, split)[:, N_HISTORY:]
         vae: Any = AutoencoderKL.from_pretrained(c.out / "vae").eval()
@@ -222,6 +222,7 @@ def run_adapter_loop(
         weight_decay=0.01,
         decay_fraction=0.3,
     )
-    loop = Loop(name, c.work, model, loss, settings, validate)
+    made_from = fingerprint(*(c.out / part for part in ("unet", "vae", "text_encoder", "image_encoder", "mllm")))
+    loop = Loop(name, c.work, model, loss, settings, validate, made_from=made_from)
     loop.run(c.deadline)
     loop.use_ema()

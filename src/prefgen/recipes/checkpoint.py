@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 
@@ -26,12 +28,26 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
+def load_metadata(path: Path) -> dict[str, Any]:
+    """The metadata that `save_tensors` wrote."""
+    with safe_open(path, framework="pt") as file:
+        return {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
+
+
 def save_json(path: Path, value: Any) -> None:
     """Writes JSON beside `path` and renames it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(path.suffix + ".part")
     part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
     os.replace(part, path)
+
+
+def fingerprint(*folders: Path) -> str:
+    """12 hex digits over the weights in some model folders: what a cache or checkpoint made from them depends on."""
+    digest = hashlib.sha256()
+    for path in (p for folder in folders for p in sorted(folder.rglob("*.safetensors"))):
+        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from prefgen.core import seed_of
+from prefgen.core import ModelError, seed_of
 from prefgen.recipes.checkpoint import (
+    load_metadata,
     load_tensors,
     optimizer_tensors,
     restore_optimizer,
@@ -88,10 +89,12 @@ class Loop:
         settings: LoopSettings,
         validate_fn: Callable[[nn.Module, int], Mapping[str, float]] | None = None,
         show_fn: Callable[[int], None] | None = None,
+        made_from: str = "",
     ) -> None:
         self.name, self.folder, self.module = name, folder, module
         self.loss_fn, self.settings, self.validate_fn = loss_fn, settings, validate_fn
         self.show_fn = show_fn
+        self.made_from = made_from
         self.parameters = {k: p for k, p in module.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
             list(self.parameters.values()),
@@ -124,12 +127,17 @@ class Loop:
             "step": torch.tensor(self.step),
             "trained_s": torch.tensor(self.trained_s, dtype=torch.float64),
         }
-        save_tensors(self.path, tensors)
+        save_tensors(self.path, tensors, {"made_from": self.made_from})
 
     def restore(self) -> bool:
         """Loads the checkpoint if there is one."""
         if not self.path.exists():
             return False
+        if (made_from := load_metadata(self.path).get("made_from", "")) != self.made_from:
+            raise ModelError(
+                f"{self.path.name} was trained on other frozen parts ({made_from or 'unnamed'}) than lie here",
+                hint=f"remove {self.path} to train this stage anew",
+            )
         tensors = load_tensors(self.path)
         with torch.no_grad():
             for kind, target in (

@@ -15,7 +15,7 @@ from transformers import CLIPVisionModelWithProjection
 from prefgen.core import History, HistoryItem, numpy_rng
 from prefgen.embedding import SideFeatures
 from prefgen.recipes.autoencoder import as_batch
-from prefgen.recipes.checkpoint import load_tensors, save_tensors
+from prefgen.recipes.checkpoint import fingerprint, load_tensors, save_tensors
 from prefgen.recipes.context import Context
 from prefgen.recipes.population import N_COLUMNS, PersonPictures, person_pictures, population
 
@@ -98,13 +98,14 @@ class PeopleFeatures:
 def people_features(c: Context, split: str = "train") -> PeopleFeatures:
     """The features of a split's people, computed on first use (in parts, so that a broken run loses little)."""
     images = population(c, split)
-    parts = [_part(c, split, images, start) for start in range(0, len(images), 250)]
+    made_by = fingerprint(c.out / "mllm", c.out / "image_encoder")
+    parts = [_part(c, split, images, start, made_by) for start in range(0, len(images), 250)]
     whole = {k: torch.cat([p[k] for p in parts]) for k in ("last", "mean", "clip")}
     return PeopleFeatures(split=split, seed=c.preset.seed, **whole)
 
 
-def _part(c: Context, split: str, images: np.ndarray, start: int) -> dict[str, Tensor]:
-    path = c.work / "people" / f"{split}.{start:06d}.safetensors"
+def _part(c: Context, split: str, images: np.ndarray, start: int, made_by: str) -> dict[str, Tensor]:
+    path = c.work / "people" / made_by / f"{split}.{start:06d}.safetensors"
     if not path.exists():
         stop = min(start + 250, len(images))
         clip = clip_embeddings(c.out, images[start:stop].reshape(-1, *images.shape[2:]))
