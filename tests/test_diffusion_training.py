@@ -121,6 +121,27 @@ def test_loss_is_per_sample_and_repeats_with_its_generator() -> None:
         flow_matching_loss(call, latents, text[:1])
 
 
+def test_a_teacher_takes_the_place_of_its_share_of_the_target() -> None:
+    latents, text = latents_for([0, 1], (4, 8, 8)), torch.zeros(2, 5, 32)
+    noise, times = noise_like(latents, torch.Generator().manual_seed(4)), torch.tensor([0.3, 0.8])
+    half_way = 0.5 * velocity_target(latents, noise) + 0.5 * torch.ones_like(latents)
+
+    def loss(share: float) -> float:
+        call = flow_matching_loss(
+            lambda x, t, c: half_way,
+            latents,
+            text,
+            times=times,
+            noise=noise,
+            teacher=lambda x, t: torch.ones_like(x),
+            teacher_share=share,
+        )
+        return float(call.mean)
+
+    assert loss(0.5) == pytest.approx(0, abs=1e-9)
+    assert loss(0.0) == pytest.approx(loss(1.0), rel=1e-4) and loss(0.0) > 0.1
+
+
 def test_loss_trains_an_adapter_on_a_frozen_model() -> None:
     """Two people, one prompt, each with data of their own: only the adapter can tell them apart, and it learns to."""
     unet = tiny_unet()

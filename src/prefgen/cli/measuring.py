@@ -17,15 +17,18 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer people: minutes rather than hours.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed is another draw of noise.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Keep pictures and results in this folder.")] = None,
+    n_users: Annotated[int | None, typer.Option("--n-users", min=2, help="How many people, at most 96.")] = None,
+    methods: Annotated[str | None, typer.Option("--methods", help="Names with commas, as prompt,oracle,prefgen.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Folder with emoji/ and dogs/, other people's data.")] = None,
     model: Model = "embedded",
     json_: Json = False,
 ) -> None:
     """Measure a model on people, prompts and seeds that no training has met."""
     log_to_stderr()
     from prefgen.benchmark.run import bench as measure  # pyright: ignore[reportMissingImports]
-    from prefgen.pipeline import model_folder
 
-    result = measure(model_folder(model), quick=quick, seed=seed, out=out)
+    names = [name.strip() for name in methods.split(",")] if methods else None
+    result = measure(model, quick=quick, seed=seed, out=out, n_users=n_users, methods=names, data=data)
     emit(result, as_json=json_, lines=_table(result["rows"]))
 
 

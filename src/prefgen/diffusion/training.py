@@ -19,6 +19,10 @@ if TYPE_CHECKING:
         [Float[Tensor, "batch channels height width"], Float[Tensor, " batch"], Float[Tensor, "batch n_words d_cross"]],
         Float[Tensor, "batch channels height width"],
     ]
+    Teacher = Callable[
+        [Float[Tensor, "batch channels height width"], Float[Tensor, " batch"]],
+        Float[Tensor, "batch channels height width"],
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,12 +85,18 @@ def flow_matching_loss(
     noise: Float[Tensor, "batch channels height width"] | None = None,
     time_mean: float = 0.0,
     time_std: float = 1.0,
+    teacher: Teacher | None = None,
+    teacher_share: float = 0.0,
 ) -> FlowLoss:
     """Mean squared error of the predicted velocity at random times, a value for each sample.
 
     `unet_call(x_t, 1000·t, text)` returns the velocity: for a stock UNet `lambda x, t, c: unet(x, t, c).sample`.
     `latents` are scaled as the pipeline has them (autoencoder output times `scaling_factor`). Times are drawn first,
     then noise, both from `generator`; give them to evaluate at chosen ones.
+
+    `teacher(x_t, 1000·t)` is the velocity of a model that is told more: the target moves to it by `teacher_share`. As
+    the teacher's is the mean velocity given what it is told, the minimum stays where it was as far as the teacher is
+    right, and the target's noise, most of this loss, shrinks by that share (*ours*).
     """
     if len(text) != len(latents):
         raise InputError(f"expected {len(latents)} rows of text, one for each latent, got {len(text)}")
@@ -95,6 +105,9 @@ def flow_matching_loss(
     if noise is None:
         noise = noise_like(latents, generator)
     times = times.to(latents.device)
-    predicted = unet_call(noisy_latents(latents, noise, times), N_TRAIN_TIMESTEPS * times, text)
-    error = predicted.float() - velocity_target(latents, noise).float()
+    x_t, target = noisy_latents(latents, noise, times), velocity_target(latents, noise).float()
+    if teacher is not None and teacher_share:
+        with torch.no_grad():
+            target = torch.lerp(target, teacher(x_t, N_TRAIN_TIMESTEPS * times).float(), teacher_share)
+    error = unet_call(x_t, N_TRAIN_TIMESTEPS * times, text).float() - target
     return FlowLoss(per_sample=error.square().flatten(1).mean(dim=1), times=times)

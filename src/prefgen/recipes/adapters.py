@@ -26,7 +26,8 @@ from prefgen.embedding import PARTS, SIDES, UserEncoder, UserEncoderConfig
 from prefgen.probing import LayerChoice
 from prefgen.recipes.checkpoint import fingerprint, save_json
 from prefgen.recipes.context import Context
-from prefgen.recipes.generator import TextEncoding
+from prefgen.recipes.adapter_words import encoder_tokens, learn_words
+from prefgen.recipes.generator import TIME_MEAN, TextEncoding
 from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.people_features import PeopleFeatures, people_features
 from prefgen.recipes.population import N_HISTORY, N_LIKED_TARGETS, population
@@ -35,6 +36,9 @@ DISLIKED_ROWS = 0.35
 """Share of rows that paint what a person hates."""
 NOBODY_RATE, PART_DROP_RATE = 0.08, 0.15
 """Dropout of the person, and of each of e_sem, e_core, e_img by itself."""
+TEACHER_SHARE = 0.7
+"""How far the target moves from the drawn noise to what the frozen network says when told the target's words. The rest
+carries what has no word. Without it nearly all of the loss is noise that no person can explain (ours)."""
 MMD_WEIGHT, OWN_STRING_WEIGHT = 0.5, 0.1
 """Alignment: MMD draws the clouds together (paper); a small InfoNCE says whose string is whose (ours)."""
 
@@ -105,6 +109,7 @@ class Rows:
         )
         scenes = [(p.liked + p.disliked)[k] for p, k in zip((people.person(u) for u in self.users), self.columns)]
         self.prompts = [adapter_prompt(s, rng, 0.1 if liked else 0.5) for s, liked in zip(scenes, self.liked)]
+        self.told = [caption_of(scene) for scene in scenes]
         self.keep = {
             side: {p: torch.from_numpy(rng.random(len(self.users)) >= PART_DROP_RATE) for p in PARTS} for side in SIDES
         }
@@ -113,24 +118,69 @@ class Rows:
         self.heard = {"like": heard & liked, "dislike": heard & ~liked}
 
 
+def attribute_strings(people: PeopleFeatures, text: TextEncoding, side: str) -> Tensor:
+    """float32 [n_users, d_text]: the text embedding of each person's attribute string of one side."""
+    liked = side == "like"
+    strings = [attribute_string(people.person(u).person, liked=liked) for u in range(len(people))]
+    return torch.cat([text.pooled(strings[i : i + 256]) for i in range(0, len(strings), 256)])
+
+
 def personal_loss(
-    model: PersonalGenerator, people: PeopleFeatures, rows: Rows, text: TextEncoding, generator: torch.Generator
+    model: PersonalGenerator,
+    people: PeopleFeatures,
+    rows: Rows,
+    text: TextEncoding,
+    strings: Mapping[str, Tensor],
+    generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Flow matching with the person heard, MMD and own-string contrast of `e_sem` on both sides."""
+    """Flow matching with the person heard, MMD and own-string contrast of `e_sem` on both sides.
+
+    `strings[side]` [n_users, d_text]: everyone's `attribute_strings`.
+    """
     tokens: dict[str, Tensor] = {}
     mmd, own = torch.zeros(()), torch.zeros(())
+    told = text(rows.told)
+
+    def teacher(x: Tensor, timestep: Tensor) -> Tensor:
+        return model.velocity(x, timestep, told)
     for i, side in enumerate(SIDES):
         features = people.side(rows.users, rows.variants, i)
         parts = model.encoder.side(side).embed(features)
         made = model.encoder.side(side).tokens(parts, rows.keep[side])
         tokens[side] = made * (rows.heard[side] & features.present)[:, None, None]
-        strings = text.pooled([attribute_string(people.person(u).person, liked=side == "like") for u in rows.users])
-        sem = parts["sem"].float()
-        mmd = mmd + mmd2_unbiased(sem, strings)
-        own = own + info_nce(sem - sem.mean(0), strings - strings.mean(0))
-    with model.adapter.users(UserTokens(like=tokens["like"], dislike=tokens["dislike"])):
-        flow = flow_matching_loss(model.velocity, rows.latents, text(rows.prompts), generator).mean
+        sem, there = parts["sem"].float(), strings[side][rows.users]
+        mmd = mmd + mmd2_unbiased(sem, there)
+        own = own + info_nce(sem - sem.mean(0), there - there.mean(0))
+    heard = UserTokens(like=tokens["like"], dislike=tokens["dislike"])
+    flow = taught_loss(model.adapter, heard, model.velocity, teacher, rows, text, generator)
     return {"loss": flow + MMD_WEIGHT * mmd + OWN_STRING_WEIGHT * own, "flow": flow, "mmd": mmd, "own": own}
+
+
+def taught_loss(
+    adapter: UserAdapter,
+    heard: UserTokens,
+    velocity: Callable[[Tensor, Tensor, Tensor], Tensor],
+    teacher: Callable[[Tensor, Tensor], Tensor],
+    rows: Rows,
+    text: TextEncoding,
+    generator: torch.Generator,
+) -> Tensor:
+    """Flow matching with `heard` in the adapter, against a target drawn to the teacher's, who hears nobody."""
+
+    def alone(x: Tensor, timestep: Tensor) -> Tensor:
+        with adapter.users(None):
+            return teacher(x, timestep)
+
+    with adapter.users(heard):
+        return flow_matching_loss(
+            velocity,
+            rows.latents,
+            text(rows.prompts),
+            generator,
+            time_mean=TIME_MEAN,
+            teacher=alone,
+            teacher_share=TEACHER_SHARE,
+        ).mean
 
 
 @torch.no_grad()
@@ -188,12 +238,15 @@ def train_adapter(c: Context) -> None:
         sem_layers=choice.e_sem,
         core_layers=choice.e_core,
     )
-    model = PersonalGenerator(UserEncoder(config), UserAdapter.for_unet(unet), unet)
+    encoder = UserEncoder(config)
+    learn_words(c, "adapter", encoder, people, encoder_tokens(encoder, people, PARTS))
+    model = PersonalGenerator(encoder, UserAdapter.for_unet(unet, init="copy"), unet)
     model.adapter.inject(unet)
+    strings = {side: attribute_strings(people, text, side) for side in SIDES}
 
     def loss(step: int, generator: torch.Generator) -> Mapping[str, Tensor]:
         rows = Rows(people, latents, numpy_rng("adapter", p.seed, step), p.adapter_batch)
-        return personal_loss(model, people, rows, text, generator)
+        return personal_loss(model, people, rows, text, strings, generator)
 
     def validate(_: nn.Module, __: int) -> dict[str, float]:
         return branch_matters(model, people_features(c, "validation"), target_latents(c, "validation"), text)

@@ -27,6 +27,15 @@ from prefgen.recipes.presets import Preset
 EMPTY_CAPTION_RATE = 0.1
 """Share of captions left empty, for classifier-free guidance."""
 
+CLEAR_SHARE = 0.5
+"""Share of the training that begins with mostly clear pictures: subjects are slow to learn under textures and media."""
+
+CLEARNESS = 0.6
+"""In that share, each value and look that a picture carries makes it this many times as likely to be drawn."""
+
+TIME_MEAN = 0.5
+"""Mean of the logit-normal times: a little nearer to noise than even, where it is decided what a picture shows."""
+
 LATENTS_A_FILE = 10_000
 
 VALIDATION_PROMPTS = (
@@ -145,6 +154,13 @@ def show_pictures(c: Context, unet: UNet2DConditionModel, n_seen: int) -> None:
     sheet(made, len(prompts)).save(c.work / "samples" / f"generator-{n_seen:08d}.png")
 
 
+def clear_first(n_pictures: int, seed: int) -> np.ndarray:
+    """float64 [n_pictures], rising to 1: cumulative chances under which a picture is rarer the more it carries."""
+    scenes = (scene_at("train", i, seed) for i in range(n_pictures))
+    weights = np.array([CLEARNESS ** (len(scene.values) + (scene.look is not None)) for scene in scenes])
+    return np.cumsum(weights) / weights.sum()
+
+
 def samples_of(report: Path) -> int:
     """How many samples a finished stage saw; 0 without a report."""
     return int(json.loads(report.read_text())["samples"]) if report.exists() else 0
@@ -161,17 +177,23 @@ def train_generator(c: Context) -> None:
     torch.manual_seed(p.seed)
     unet = new_unet(p)
     latents, text = cached_latents(c, n_pictures=p.unet_pictures), TextEncoding(c.out)
+    clear = clear_first(len(latents), p.seed)
 
     def unet_call(x: Tensor, timestep: Tensor, words: Tensor) -> Tensor:
         return unet(x, timestep, words).sample
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         rng = numpy_rng("generator", p.seed, step)
-        index = np.sort(rng.integers(0, len(latents), p.unet_batch))
+        early = step * p.unet_batch < CLEAR_SHARE * p.unet_samples
+        index = np.sort(
+            np.minimum(np.searchsorted(clear, rng.random(p.unet_batch)), len(latents) - 1)
+            if early
+            else rng.integers(0, len(latents), p.unet_batch)
+        )
         captions = [training_caption(scene_at("train", int(i), p.seed), rng) for i in index]
         captions = ["" if rng.random() < EMPTY_CAPTION_RATE else caption for caption in captions]
         z = torch.from_numpy(latents[index].astype(np.float32))
-        return {"loss": flow_matching_loss(unet_call, z, text(captions), generator).mean}
+        return {"loss": flow_matching_loss(unet_call, z, text(captions), generator, time_mean=TIME_MEAN).mean}
 
     settings = LoopSettings(
         n_samples=p.unet_samples,

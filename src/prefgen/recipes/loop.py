@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prefgen.core import ModelError, seed_of
+from prefgen.recipes.attention import written_out_attention
 from prefgen.recipes.checkpoint import (
     load_metadata,
     load_tensors,
@@ -166,7 +166,7 @@ class Loop:
     def one_step(self) -> dict[str, float]:
         """One optimiser step; everything random in it comes from the step's number.
 
-        Attention is written out (`MATH`): on CPUs the fused kernel's backward pass took half of a network's whole step.
+        Attention is written out: on CPUs the fused kernel's backward pass took half of a network's whole step.
         """
         s = self.settings
         seed = seed_of(self.name, s.seed, self.step)
@@ -174,7 +174,7 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = s.rate_at(self.n_seen)
         self.module.train()
-        with sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", torch.bfloat16, enabled=s.bf16):
+        with written_out_attention(), torch.autocast("cpu", torch.bfloat16, enabled=s.bf16):
             losses = self.loss_fn(self.step, torch.Generator().manual_seed(seed))
         losses["loss"].backward()
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), s.clip_norm)

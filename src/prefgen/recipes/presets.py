@@ -71,6 +71,8 @@ class Preset:
     n_users: int = 5_000
     """Simulated people to train on."""
     user_tokens: int = 8
+    adapter_word_samples: int = 200_000
+    """People heard while user tokens learn the words of a taste, before the generator is asked."""
     adapter_samples: int = 150_000
     adapter_batch: int = 32
     adapter_rate: float = 5e-4
@@ -123,6 +125,7 @@ PRESETS: dict[str, Preset] = {
         mllm_batch=8,
         n_users=60,
         user_tokens=2,
+        adapter_word_samples=512,
         adapter_samples=128,
         adapter_batch=8,
         judge_samples=256,

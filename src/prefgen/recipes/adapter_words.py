@@ -1,0 +1,125 @@
+"""Before the generator is asked: user tokens learn to stand where the words of a taste stand in the text space.
+
+The adapter's keys and values start as copies of the text's, so a token that lies where a word's state lies is heard as
+that word from the first step on; what has no word is left to the training behind it (ours). It costs seconds, since no
+picture is denoised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prefgen.agents.people import Person
+from prefgen.agents.vocabulary import FAMILIES, all_values
+from prefgen.alignment import info_nce, mmd2_unbiased
+from prefgen.core import numpy_rng
+from prefgen.embedding import SIDES, UserEncoder
+from prefgen.recipes.checkpoint import fingerprint
+from prefgen.recipes.context import Context
+from prefgen.recipes.generator import TextEncoding
+from prefgen.recipes.loop import Loop, LoopSettings
+from prefgen.recipes.people_features import PeopleFeatures
+
+BATCH = 128
+
+
+def word_states(text: TextEncoding) -> dict[str, Tensor]:
+    """Every attribute value's state float [d_text]: the mean over its tokens, the value standing alone."""
+    states = {}
+    for value in all_values():
+        n = len(text.tokenizer(value, add_special_tokens=False).input_ids)
+        states[value] = text([value])[0, 1 : 1 + n].mean(0)
+    return states
+
+
+def word_targets(people: Sequence[Person], states: Mapping[str, Tensor], *, liked: bool) -> tuple[Tensor, Tensor]:
+    """Where each family's token should lie, float [n_people, n_families, d_text], and bool [n_people, n_families]:
+    the mean state of the family's values that the person likes (or dislikes) now; False without an opinion."""
+    d = len(next(iter(states.values())))
+    targets, held = torch.zeros(len(people), len(FAMILIES), d), torch.zeros(len(people), len(FAMILIES), dtype=torch.bool)
+    for row, person in enumerate(people):
+        for column, family in enumerate(FAMILIES):
+            tastes = [t.likes if liked else t.dislikes for t in person.current_tastes()]
+            values = [value for taste in tastes for value in taste.get(family, ())]
+            if values:
+                targets[row, column] = torch.stack([states[v] for v in values]).mean(0)
+                held[row, column] = True
+    return targets, held
+
+
+def word_loss(tokens: Tensor, targets: Tensor, held: Tensor) -> Tensor:
+    """Mean squared distance of token k from family k's target, over the families a person has an opinion on.
+
+    `tokens` [n, n_tokens, d]; tokens beyond the families are free, families beyond the tokens are left out.
+    """
+    k = min(tokens.shape[1], targets.shape[1])
+    error = (tokens[:, :k].float() - targets[:, :k]).square().mean(-1)
+    return (error * held[:, :k]).sum() / held[:, :k].sum().clamp_min(1)
+
+
+def learn_words(
+    c: Context,
+    name: str,
+    module: nn.Module,
+    people: PeopleFeatures,
+    tokens_of: Callable[[list[int], list[int], str], tuple[Tensor, Tensor | None]],
+    sides: Sequence[str] = SIDES,
+) -> None:
+    """Trains `module` so that `tokens_of(users, variants, side)` says the side's words.
+
+    It returns tokens [n, n_tokens, d] and, where the model has one, `e_sem` [n, d_text], which is drawn to the states
+    of the whole attribute strings as in the training that follows.
+    """
+    from prefgen.recipes.adapters import MMD_WEIGHT, OWN_STRING_WEIGHT, attribute_strings
+
+    p, text = c.preset, TextEncoding(c.out)
+    states = word_states(text)
+    everyone = [people.person(u).person for u in range(len(people))]
+    words = {side: word_targets(everyone, states, liked=side == "like") for side in sides}
+    strings = {side: attribute_strings(people, text, side) for side in sides}
+
+    def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        rng = numpy_rng("words", p.seed, step)
+        users = [int(u) for u in rng.permutation(len(people))[:BATCH]]
+        variants = [int(v) for v in rng.integers(0, 3, len(users))]
+        parts: dict[str, Tensor] = {"words": torch.zeros(()), "mmd": torch.zeros(()), "own": torch.zeros(())}
+        for side in sides:
+            tokens, sem = tokens_of(users, variants, side)
+            targets, held = words[side]
+            parts["words"] = parts["words"] + word_loss(tokens, targets[users], held[users])
+            if sem is not None:
+                there = strings[side][users]
+                parts["mmd"] = parts["mmd"] + mmd2_unbiased(sem.float(), there)
+                parts["own"] = parts["own"] + info_nce(sem.float() - sem.float().mean(0), there - there.mean(0))
+        return {"loss": parts["words"] + MMD_WEIGHT * parts["mmd"] + OWN_STRING_WEIGHT * parts["own"], **parts}
+
+    settings = LoopSettings(
+        n_samples=p.adapter_word_samples,
+        batch_size=BATCH,
+        learning_rate=1e-3,
+        ema_decay=0.995,
+        weight_decay=0.05,
+        decay_fraction=0.5,
+        bf16=False,
+    )
+    made_from = fingerprint(*(c.out / part for part in ("text_encoder", "image_encoder", "mllm")))
+    loop = Loop(f"{name}-words", c.work, module, loss, settings, None, made_from=made_from)
+    loop.run(c.deadline)
+    loop.use_ema()
+
+
+def encoder_tokens(
+    encoder: UserEncoder, people: PeopleFeatures, keep_parts: Sequence[str]
+) -> Callable[[list[int], list[int], str], tuple[Tensor, Tensor | None]]:
+    """`tokens_of` for a user encoder of which only `keep_parts` are heard."""
+
+    def tokens_of(users: list[int], variants: list[int], side: str) -> tuple[Tensor, Tensor | None]:
+        parts = encoder.side(side).embed(people.side(users, variants, SIDES.index(side)))
+        keep = {part: torch.full((len(users),), part in keep_parts) for part in parts}
+        return encoder.side(side).tokens(parts, keep), parts["sem"] if "sem" in keep_parts else None
+
+    return tokens_of
