@@ -18,8 +18,8 @@ def bench(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed is another draw of noise.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Keep pictures and results in this folder.")] = None,
     n_users: Annotated[int | None, typer.Option("--n-users", min=2, help="How many people, at most 96.")] = None,
-    methods: Annotated[str | None, typer.Option("--methods", help="Names with commas, as prompt,oracle,prefgen.")] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Folder with emoji/ and dogs/, other people's data.")] = None,
+    methods: Annotated[str | None, typer.Option("--methods", help="Names with commas between.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Folder that holds emoji/ and dogs/.")] = None,
     model: Model = "embedded",
     json_: Json = False,
 ) -> None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prefgen.agents.people import Person
+from prefgen.agents.people import Person, attribute_string
 from prefgen.agents.vocabulary import FAMILIES, all_values
 from prefgen.alignment import info_nce, mmd2_unbiased
 from prefgen.core import numpy_rng
@@ -25,6 +24,15 @@ from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.people_features import PeopleFeatures
 
 BATCH = 128
+MMD_WEIGHT, OWN_STRING_WEIGHT = 0.5, 0.1
+"""Alignment: MMD draws the clouds together (paper); a small InfoNCE says whose string is whose (ours)."""
+
+
+def attribute_strings(people: PeopleFeatures, text: TextEncoding, side: str) -> Tensor:
+    """float32 [n_users, d_text]: the text embedding of each person's attribute string of one side."""
+    liked = side == "like"
+    strings = [attribute_string(people.person(u).person, liked=liked) for u in range(len(people))]
+    return torch.cat([text.pooled(strings[i : i + 256]) for i in range(0, len(strings), 256)])
 
 
 def word_states(text: TextEncoding) -> dict[str, Tensor]:
@@ -40,7 +48,10 @@ def word_targets(people: Sequence[Person], states: Mapping[str, Tensor], *, like
     """Where each family's token should lie, float [n_people, n_families, d_text], and bool [n_people, n_families]:
     the mean state of the family's values that the person likes (or dislikes) now; False without an opinion."""
     d = len(next(iter(states.values())))
-    targets, held = torch.zeros(len(people), len(FAMILIES), d), torch.zeros(len(people), len(FAMILIES), dtype=torch.bool)
+    targets, held = (
+        torch.zeros(len(people), len(FAMILIES), d),
+        torch.zeros(len(people), len(FAMILIES), dtype=torch.bool),
+    )
     for row, person in enumerate(people):
         for column, family in enumerate(FAMILIES):
             tastes = [t.likes if liked else t.dislikes for t in person.current_tastes()]
@@ -74,8 +85,6 @@ def learn_words(
     It returns tokens [n, n_tokens, d] and, where the model has one, `e_sem` [n, d_text], which is drawn to the states
     of the whole attribute strings as in the training that follows.
     """
-    from prefgen.recipes.adapters import MMD_WEIGHT, OWN_STRING_WEIGHT, attribute_strings
-
     p, text = c.preset, TextEncoding(c.out)
     states = word_states(text)
     everyone = [people.person(u).person for u in range(len(people))]

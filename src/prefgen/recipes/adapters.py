@@ -24,9 +24,9 @@ from prefgen.core import numpy_rng, torch_generator
 from prefgen.diffusion import flow_matching_loss
 from prefgen.embedding import PARTS, SIDES, UserEncoder, UserEncoderConfig
 from prefgen.probing import LayerChoice
+from prefgen.recipes.adapter_words import MMD_WEIGHT, OWN_STRING_WEIGHT, attribute_strings, encoder_tokens, learn_words
 from prefgen.recipes.checkpoint import fingerprint, save_json
 from prefgen.recipes.context import Context
-from prefgen.recipes.adapter_words import encoder_tokens, learn_words
 from prefgen.recipes.generator import TIME_MEAN, TextEncoding
 from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.people_features import PeopleFeatures, people_features
@@ -39,8 +39,6 @@ NOBODY_RATE, PART_DROP_RATE = 0.08, 0.15
 TEACHER_SHARE = 0.7
 """How far the target moves from the drawn noise to what the frozen network says when told the target's words. The rest
 carries what has no word. Without it nearly all of the loss is noise that no person can explain (ours)."""
-MMD_WEIGHT, OWN_STRING_WEIGHT = 0.5, 0.1
-"""Alignment: MMD draws the clouds together (paper); a small InfoNCE says whose string is whose (ours)."""
 
 
 def target_latents(c: Context, split: str = "train") -> np.ndarray:
@@ -118,13 +116,6 @@ class Rows:
         self.heard = {"like": heard & liked, "dislike": heard & ~liked}
 
 
-def attribute_strings(people: PeopleFeatures, text: TextEncoding, side: str) -> Tensor:
-    """float32 [n_users, d_text]: the text embedding of each person's attribute string of one side."""
-    liked = side == "like"
-    strings = [attribute_string(people.person(u).person, liked=liked) for u in range(len(people))]
-    return torch.cat([text.pooled(strings[i : i + 256]) for i in range(0, len(strings), 256)])
-
-
 def personal_loss(
     model: PersonalGenerator,
     people: PeopleFeatures,
@@ -143,6 +134,7 @@ def personal_loss(
 
     def teacher(x: Tensor, timestep: Tensor) -> Tensor:
         return model.velocity(x, timestep, told)
+
     for i, side in enumerate(SIDES):
         features = people.side(rows.users, rows.variants, i)
         parts = model.encoder.side(side).embed(features)

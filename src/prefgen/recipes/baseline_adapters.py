@@ -1,7 +1,8 @@
 """The baselines' adapters: CLIP embeddings through the same projection, tokens, steps and data as ours.
 
 `ip_adapter` is the stock objective: a picture's own embedding paints that picture. `ip_adapter_user` hears the mean of
-a person's liked embeddings and paints a liked picture of another prompt.
+a person's liked embeddings and paints a liked picture of another prompt; it learns the words of a taste first and from
+the network told more, as our adapter does.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from prefgen.adapter import UserAdapter, UserTokens, save_adapter
 from prefgen.alignment import Projector
 from prefgen.core import numpy_rng
 from prefgen.diffusion import flow_matching_loss
-from prefgen.recipes.adapters import NOBODY_RATE, Rows, run_adapter_loop, target_latents
+from prefgen.embedding import SIDES, SideFeatures
+from prefgen.recipes.adapter_words import learn_words
+from prefgen.recipes.adapters import NOBODY_RATE, Rows, run_adapter_loop, target_latents, taught_loss
 from prefgen.recipes.checkpoint import save_json
 from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
@@ -34,6 +37,11 @@ class ImagePrompt(nn.Module):
     def __init__(self, projector: Projector, adapter: UserAdapter) -> None:
         super().__init__()
         self.projector, self.adapter = projector, adapter
+
+
+def mean_embedding(side: SideFeatures) -> Tensor:
+    """float32 [n, d_clip]: the weighted mean of each row's picture embeddings."""
+    return (side.images * side.weights[..., None]).sum(1) / side.weights.sum(1, keepdim=True).clamp_min(1)
 
 
 def baselines_folder(c: Context) -> Path:
@@ -55,10 +63,16 @@ def _train(c: Context, name: str) -> None:
     unet: Any = UNet2DConditionModel.from_pretrained(c.out / "unet").eval().requires_grad_(False)
     text = TextEncoding(c.out)
     d_clip = people.clip.shape[-1]
+
+    def mean_tokens(users: list[int], variants: list[int], side: str) -> tuple[Tensor, None]:
+        return model.projector(mean_embedding(people.side(users, variants, SIDES.index(side)))), None
+
     model = ImagePrompt(
         Projector(d_clip, unet.config.cross_attention_dim, p.user_tokens, hidden=3 * d_clip),
-        UserAdapter.for_unet(unet, groups=("like",)),
+        UserAdapter.for_unet(unet, groups=("like",), init="copy"),
     )
+    if name == "ip_adapter_user":
+        learn_words(c, name, model.projector, people, mean_tokens, sides=("like",))
     model.adapter.inject(unet)
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -66,15 +80,22 @@ def _train(c: Context, name: str) -> None:
         rows = Rows(people, latents, rng, p.adapter_batch, disliked_rows=0.0)
         heard = torch.from_numpy(rng.random(len(rows.users)) >= NOBODY_RATE)
         tokens = model.projector(_embedding(name, rows)) * heard[:, None, None]
-        with model.adapter.users(UserTokens(like=tokens)):
+        heard_tokens = UserTokens(like=tokens)
+        if name == "ip_adapter_user":
+            told = text(rows.told)
+
+            def teacher(x: Tensor, timestep: Tensor) -> Tensor:
+                return velocity(x, timestep, told)
+
+            return {"loss": taught_loss(model.adapter, heard_tokens, velocity, teacher, rows, text, generator)}
+        with model.adapter.users(heard_tokens):
             return {"loss": flow_matching_loss(velocity, rows.latents, text(rows.prompts), generator).mean}
 
     def _embedding(kind: str, rows: Rows) -> Tensor:
         if kind == "ip_adapter":
             columns = [N_HISTORY + k for k in rows.columns]
             return people.clip[torch.tensor(rows.users), torch.tensor(columns)].float()
-        likes = people.side(rows.users, rows.variants, 0)
-        return (likes.images * likes.weights[..., None]).sum(1) / likes.weights.sum(1, keepdim=True).clamp_min(1)
+        return mean_embedding(people.side(rows.users, rows.variants, 0))
 
     def velocity(x: Tensor, timestep: Tensor, words: Tensor) -> Tensor:
         return unet(x, timestep, words).sample
@@ -89,5 +110,11 @@ def _train(c: Context, name: str) -> None:
     )
     save_json(
         folder / "config.json",
-        {"d_clip": d_clip, "d_cross": unet.config.cross_attention_dim, "n_tokens": p.user_tokens},
+        {
+            "d_clip": d_clip,
+            "d_cross": unet.config.cross_attention_dim,
+            "n_tokens": p.user_tokens,
+            "hidden": 3 * d_clip,
+            "pool": "mean",
+        },
     )

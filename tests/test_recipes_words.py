@@ -1,0 +1,45 @@
+"""User tokens that learn where the words of a taste lie."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from prefgen.agents import training_person
+from prefgen.agents.vocabulary import FAMILIES, all_values
+from prefgen.recipes.adapter_words import word_loss, word_targets
+
+
+def states_of_all_values() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {value: torch.randn(4, generator=generator) for value in all_values()}
+
+
+@pytest.mark.parametrize("liked", [True, False])
+def test_targets_are_the_mean_states_of_present_opinions(liked: bool) -> None:
+    states = states_of_all_values()
+    people = [training_person(i) for i in range(12)]
+    targets, held = word_targets(people, states, liked=liked)
+    for row, person in enumerate(people):
+        tastes = [t.likes if liked else t.dislikes for t in person.current_tastes()]
+        for column, family in enumerate(FAMILIES):
+            values = [v for taste in tastes for v in taste.get(family, ())]
+            assert bool(held[row, column]) == bool(values)
+            if values:
+                mean = sum(states[v] for v in values) / len(values)
+                torch.testing.assert_close(targets[row, column], mean)
+
+
+def test_loss_counts_held_families_alone() -> None:
+    targets, held = torch.zeros(2, 3, 4), torch.tensor([[True, False, False], [False, True, False]])
+    tokens = torch.zeros(2, 5, 4)
+    tokens[0, 1:], tokens[1, 0], tokens[1, 2:] = 7, 7, 7
+    assert word_loss(tokens, targets, held) == 0
+    tokens[1, 1] = 2
+    assert word_loss(tokens, targets, held) == pytest.approx(2)
+    assert word_loss(tokens[:, :1], targets, held) == 0, "families beyond the tokens are left out"
+
+
+def test_nobody_with_an_opinion_costs_nothing() -> None:
+    nobody = torch.zeros(2, 3, dtype=torch.bool)
+    assert word_loss(torch.ones(2, 3, 4), torch.zeros(2, 3, 4), nobody) == 0
