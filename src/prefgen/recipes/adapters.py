@@ -38,7 +38,7 @@ NOBODY_RATE, PART_DROP_RATE = 0.08, 0.15
 """Dropout of the person, and of each of e_sem, e_core, e_img by itself."""
 TEACHER_SHARE = 0.7
 """How far the target moves from the drawn noise to what the frozen network says when told the target's words. The rest
-carries what has no word. Without it nearly all of the loss is noise that no person can explain (ours)."""
+carries what has no word, whose effect it shrinks to that rest. Without a teacher nearly all of the loss is noise (ours)."""
 
 
 def target_latents(c: Context, split: str = "train") -> np.ndarray:
@@ -130,11 +130,6 @@ def personal_loss(
     """
     tokens: dict[str, Tensor] = {}
     mmd, own = torch.zeros(()), torch.zeros(())
-    told = text(rows.told)
-
-    def teacher(x: Tensor, timestep: Tensor) -> Tensor:
-        return model.velocity(x, timestep, told)
-
     for i, side in enumerate(SIDES):
         features = people.side(rows.users, rows.variants, i)
         parts = model.encoder.side(side).embed(features)
@@ -144,7 +139,7 @@ def personal_loss(
         mmd = mmd + mmd2_unbiased(sem, there)
         own = own + info_nce(sem - sem.mean(0), there - there.mean(0))
     heard = UserTokens(like=tokens["like"], dislike=tokens["dislike"])
-    flow = taught_loss(model.adapter, heard, model.velocity, teacher, rows, text, generator)
+    flow = taught_loss(model.adapter, heard, model.velocity, rows, text, generator)
     return {"loss": flow + MMD_WEIGHT * mmd + OWN_STRING_WEIGHT * own, "flow": flow, "mmd": mmd, "own": own}
 
 
@@ -152,16 +147,17 @@ def taught_loss(
     adapter: UserAdapter,
     heard: UserTokens,
     velocity: Callable[[Tensor, Tensor, Tensor], Tensor],
-    teacher: Callable[[Tensor, Tensor], Tensor],
     rows: Rows,
     text: TextEncoding,
     generator: torch.Generator,
 ) -> Tensor:
-    """Flow matching with `heard` in the adapter, against a target drawn to the teacher's, who hears nobody."""
+    """Flow matching with `heard` in the adapter; the target is drawn to what the network says that hears nobody and
+    reads the targets' whole captions."""
+    told = text(rows.told)
 
-    def alone(x: Tensor, timestep: Tensor) -> Tensor:
+    def teacher(x: Tensor, timestep: Tensor) -> Tensor:
         with adapter.users(None):
-            return teacher(x, timestep)
+            return velocity(x, timestep, told)
 
     with adapter.users(heard):
         return flow_matching_loss(
@@ -170,7 +166,7 @@ def taught_loss(
             text(rows.prompts),
             generator,
             time_mean=TIME_MEAN,
-            teacher=alone,
+            teacher=teacher,
             teacher_share=TEACHER_SHARE,
         ).mean
 

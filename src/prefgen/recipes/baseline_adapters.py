@@ -82,12 +82,7 @@ def _train(c: Context, name: str) -> None:
         tokens = model.projector(_embedding(name, rows)) * heard[:, None, None]
         heard_tokens = UserTokens(like=tokens)
         if name == "ip_adapter_user":
-            told = text(rows.told)
-
-            def teacher(x: Tensor, timestep: Tensor) -> Tensor:
-                return velocity(x, timestep, told)
-
-            return {"loss": taught_loss(model.adapter, heard_tokens, velocity, teacher, rows, text, generator)}
+            return {"loss": taught_loss(model.adapter, heard_tokens, velocity, rows, text, generator)}
         with model.adapter.users(heard_tokens):
             return {"loss": flow_matching_loss(velocity, rows.latents, text(rows.prompts), generator).mean}
 
