@@ -38,7 +38,7 @@ NOBODY_RATE, PART_DROP_RATE = 0.08, 0.15
 """Dropout of the person, and of each of e_sem, e_core, e_img by itself."""
 TEACHER_SHARE = 0.7
 """How far the target moves from the drawn noise to what the frozen network says when told the target's words. The rest
-carries what has no word, whose effect it shrinks to that rest. Without a teacher nearly all of the loss is noise (ours)."""
+carries what has no word, and shrinks its effect. Without a teacher nearly all of the loss is noise (ours)."""
 
 
 def target_latents(c: Context, split: str = "train") -> np.ndarray:
