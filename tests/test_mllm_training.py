@@ -42,7 +42,7 @@ def rows_of(batch) -> torch.Tensor:
 
 
 def test_a_branch_does_not_see_the_others():
-    history = [0, " I like these images."]
+    history = [" I like:", 0]
     ask = [Branch(question=like_question(k), answer="Yes, because of gold.") for k in (1, 2)]
     both, second = packed(Pack(history=history, branches=tuple(ask))), packed(Pack(history=history, branches=(ask[1],)))
     model = tiny_model()

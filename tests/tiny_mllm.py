@@ -13,7 +13,7 @@ from prefgen.mllm import PreferenceMLLM, new_idefics2, new_processor, train_toke
 
 N_IMAGE_TOKENS = 3
 TEXTS = [
-    "User: I like these images. I don't like these images. Does the user like this image?",
+    "User: I like: I dislike: I like gold. Does the user like this image?",
     "Assistant: Yes No First Second",
     " What does this user like? What does this user dislike? gold pop art, because of (very much, long ago)",
     " Yes. No. First. Second. Yes, because of gold. No, because of olive.",

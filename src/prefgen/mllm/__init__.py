@@ -2,7 +2,7 @@
 
 from prefgen.mllm.calibration import calibration_error, fit_temperature
 from prefgen.mllm.capture import captured_layers, language_model
-from prefgen.mllm.chat import ChatFrame, answer_token, chat_frame
+from prefgen.mllm.chat import ChatFrame, answer_token, chat_frame, pictures_in
 from prefgen.mllm.lora import merged, with_lora
 from prefgen.mllm.losses import answer_loss, preference_loss, same_user_loss
 from prefgen.mllm.packing import Branch, Pack, PackedBatch, answer_log_likelihoods, pack, run_packed
@@ -49,6 +49,7 @@ __all__ = [
     "new_idefics2",
     "new_processor",
     "pack",
+    "pictures_in",
     "plain_logits",
     "preference_loss",
     "run_packed",

@@ -25,7 +25,7 @@ ASPECT_WORDS: dict[Aspect, str] = {
     "style": "only the style",
     "composition": "only the composition",
 }
-SIDE_SENTENCES: dict[Side, str] = {"like": " I like these images.", "dislike": " I don't like these images."}
+SIDE_WORDS: dict[Side, str] = {"like": " I like", "dislike": " I dislike"}
 NOTHING_SHOWN = "I have not shown any images."
 
 
@@ -79,30 +79,35 @@ def age_words(age_days: float | None) -> str:
 
 
 def told_parts(item: Told) -> Parts:
-    """One picture and what is said of it: prompt, notes in brackets, comment."""
+    """One picture and what is said of it: its side, notes in brackets, the picture, prompt, comment.
+
+    The side stands before the picture: a causal model reads a picture without what follows it, and a picture whose
+    side is not known yet cannot be remembered as a liked one (a side told after its pictures was not learned at all).
+    """
     notes = ", ".join(filter(None, (weight_words(item.weight), age_words(item.age_days), ASPECT_WORDS[item.aspect])))
+    side = f"{SIDE_WORDS[item.side]} ({notes}):" if notes else f"{SIDE_WORDS[item.side]}:"
     text = f" {item.prompt.strip().rstrip('.')}." if item.prompt else ""
-    text += f" ({notes})" if notes else ""
     text += f' "{item.comment.strip()}"' if item.comment else ""
-    return [item.picture, text] if text else [item.picture]
+    return [side, item.picture, text] if text else [side, item.picture]
 
 
 def history_parts(
     items: Sequence[Told], *, first: Side = "like", notes_like: Sequence[str] = (), notes_dislike: Sequence[str] = ()
 ) -> Parts:
-    """A whole history: the pictures of one side and its sentence, then the other's. Order within a side is kept.
+    """A whole history: the pictures of one side, then the other's, each after its side. Order within a side is kept.
 
-    Notes are words that the user adds to the pictures: one line for each side ("I like gold, pop art.").
+    Notes are words that the user adds to the pictures: one line for each side ("I like gold, pop art."). The last part
+    is always a string.
     """
     parts: Parts = []
     for side in ("like", "dislike") if first == "like" else ("dislike", "like"):
-        of_side = [item for item in items if item.side == side]
-        if of_side:
-            parts += [part for item in of_side for part in told_parts(item)] + [SIDE_SENTENCES[side]]
+        parts += [part for item in items if item.side == side for part in told_parts(item)]
     parts = parts or [NOTHING_SHOWN]
-    for start, words in ((" I like ", notes_like), (" I don't like ", notes_dislike)):
+    for side, words in (("like", notes_like), ("dislike", notes_dislike)):
         if words:
-            parts.append(f"{start}{', '.join(words)}.")
+            parts.append(f"{SIDE_WORDS[side]} {', '.join(words)}.")
+    if not isinstance(parts[-1], str):
+        parts.append(".")  # a picture that a question's picture follows would be joined to it by some processors
     return parts
 
 

@@ -39,6 +39,24 @@ NOBODY_RATE, PART_DROP_RATE = 0.08, 0.15
 TEACHER_SHARE = 0.7
 """How far the target moves from the drawn noise to what the frozen network says when told the target's words. The rest
 carries what has no word, and shrinks its effect. Without a teacher nearly all of the loss is noise (ours)."""
+TEACHER_LEAVES = 0.5, 0.8
+"""Shares of the training between which the teacher's share falls to nothing, so that what has no word ends at full
+strength."""
+ONE_PART_RATE = 0.15
+"""Share of rows that hear one of e_sem, e_core, e_img alone: each must be able to speak by itself."""
+
+
+def teacher_share(progress: float) -> float:
+    """The teacher's share after a part of the training, 0 to 1."""
+    begin, end = TEACHER_LEAVES
+    return TEACHER_SHARE * min(1.0, max(0.0, (end - progress) / (end - begin)))
+
+
+def kept_parts(rng: np.random.Generator, n: int) -> dict[str, Tensor]:
+    """bool [n] for each part: whether a row hears it."""
+    kept = {part: rng.random(n) >= PART_DROP_RATE for part in PARTS}
+    alone, chosen = rng.random(n) < ONE_PART_RATE, rng.integers(0, len(PARTS), n)
+    return {part: torch.from_numpy(np.where(alone, chosen == k, kept[part])) for k, part in enumerate(PARTS)}
 
 
 def target_latents(c: Context, split: str = "train") -> np.ndarray:
@@ -108,9 +126,7 @@ class Rows:
         scenes = [(p.liked + p.disliked)[k] for p, k in zip((people.person(u) for u in self.users), self.columns)]
         self.prompts = [adapter_prompt(s, rng, 0.1 if liked else 0.5) for s, liked in zip(scenes, self.liked)]
         self.told = [caption_of(scene) for scene in scenes]
-        self.keep = {
-            side: {p: torch.from_numpy(rng.random(len(self.users)) >= PART_DROP_RATE) for p in PARTS} for side in SIDES
-        }
+        self.keep = {side: kept_parts(rng, len(self.users)) for side in SIDES}
         heard = torch.from_numpy(rng.random(len(self.users)) >= NOBODY_RATE)
         liked = torch.tensor(self.liked)
         self.heard = {"like": heard & liked, "dislike": heard & ~liked}
@@ -123,10 +139,11 @@ def personal_loss(
     text: TextEncoding,
     strings: Mapping[str, Tensor],
     generator: torch.Generator,
+    share: float = 0.0,
 ) -> dict[str, Tensor]:
     """Flow matching with the person heard, MMD and own-string contrast of `e_sem` on both sides.
 
-    `strings[side]` [n_users, d_text]: everyone's `attribute_strings`.
+    `strings[side]` [n_users, d_text]: everyone's `attribute_strings`; `share` the teacher's.
     """
     tokens: dict[str, Tensor] = {}
     mmd, own = torch.zeros(()), torch.zeros(())
@@ -139,7 +156,7 @@ def personal_loss(
         mmd = mmd + mmd2_unbiased(sem, there)
         own = own + info_nce(sem - sem.mean(0), there - there.mean(0))
     heard = UserTokens(like=tokens["like"], dislike=tokens["dislike"])
-    flow = taught_loss(model.adapter, heard, model.velocity, rows, text, generator)
+    flow = taught_loss(model.adapter, heard, model.velocity, rows, text, generator, share)
     return {"loss": flow + MMD_WEIGHT * mmd + OWN_STRING_WEIGHT * own, "flow": flow, "mmd": mmd, "own": own}
 
 
@@ -150,9 +167,10 @@ def taught_loss(
     rows: Rows,
     text: TextEncoding,
     generator: torch.Generator,
+    share: float,
 ) -> Tensor:
-    """Flow matching with `heard` in the adapter; the target is drawn to what the network says that hears nobody and
-    reads the targets' whole captions."""
+    """Flow matching with `heard` in the adapter; the target is drawn by `share` to what the network says that hears
+    nobody and reads the targets' whole captions."""
     told = text(rows.told)
 
     def teacher(x: Tensor, timestep: Tensor) -> Tensor:
@@ -166,8 +184,8 @@ def taught_loss(
             text(rows.prompts),
             generator,
             time_mean=TIME_MEAN,
-            teacher=teacher,
-            teacher_share=TEACHER_SHARE,
+            teacher=teacher if share else None,
+            teacher_share=share,
         ).mean
 
 
@@ -234,7 +252,8 @@ def train_adapter(c: Context) -> None:
 
     def loss(step: int, generator: torch.Generator) -> Mapping[str, Tensor]:
         rows = Rows(people, latents, numpy_rng("adapter", p.seed, step), p.adapter_batch)
-        return personal_loss(model, people, rows, text, strings, generator)
+        share = teacher_share(step * p.adapter_batch / p.adapter_samples)
+        return personal_loss(model, people, rows, text, strings, generator, share)
 
     def validate(_: nn.Module, __: int) -> dict[str, float]:
         return branch_matters(model, people_features(c, "validation"), target_latents(c, "validation"), text)

@@ -21,7 +21,7 @@ from prefgen.core import numpy_rng
 from prefgen.diffusion import flow_matching_loss
 from prefgen.embedding import SIDES, SideFeatures
 from prefgen.recipes.adapter_words import learn_words
-from prefgen.recipes.adapters import NOBODY_RATE, Rows, run_adapter_loop, target_latents, taught_loss
+from prefgen.recipes.adapters import NOBODY_RATE, Rows, run_adapter_loop, target_latents, taught_loss, teacher_share
 from prefgen.recipes.checkpoint import save_json
 from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
@@ -82,7 +82,8 @@ def _train(c: Context, name: str) -> None:
         tokens = model.projector(_embedding(name, rows)) * heard[:, None, None]
         heard_tokens = UserTokens(like=tokens)
         if name == "ip_adapter_user":
-            return {"loss": taught_loss(model.adapter, heard_tokens, velocity, rows, text, generator)}
+            share = teacher_share(step * p.adapter_batch / p.adapter_samples)
+            return {"loss": taught_loss(model.adapter, heard_tokens, velocity, rows, text, generator, share)}
         with model.adapter.users(heard_tokens):
             return {"loss": flow_matching_loss(velocity, rows.latents, text(rows.prompts), generator).mean}
 

@@ -126,7 +126,7 @@ def _train_judge(c: Context, recipe: JudgeRecipe, folder: Path) -> None:
     p = c.preset
     torch.manual_seed(p.seed)
     config = judge_config(recipe.architecture, recipe.width if p.name != "tiny" else 16)
-    network = new_network(config)
+    network = new_network(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pictures = paint_pictures(c.work / "pictures", recipe.split, p.judge_pictures, p.seed)
     rebuilt = cached_reconstructions(c, recipe.split, pictures)
 
@@ -138,7 +138,8 @@ def _train_judge(c: Context, recipe: JudgeRecipe, folder: Path) -> None:
             use_rebuilt[:, None, None, None], rebuilt[np.minimum(index, len(rebuilt) - 1)], pictures[index]
         )
         scenes = [scene_at(recipe.split, int(i), p.seed) for i in index]
-        return reading_loss(network(roughened(as_input(batch), generator)), targets_of(scenes))
+        rough = roughened(as_input(batch), generator).contiguous(memory_format=torch.channels_last)
+        return reading_loss(network(rough), targets_of(scenes))
 
     settings = LoopSettings(
         n_samples=p.judge_samples,

@@ -8,7 +8,7 @@ in another history.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from prefgen.mllm import (
     chat_frame,
     merged,
     pack,
+    pictures_in,
     preference_loss,
     run_packed,
     same_user_loss,
@@ -37,12 +38,15 @@ from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.mllm_paint import paint_groups
 from prefgen.recipes.mllm_people import N_PICTURES, scenes_in
 from prefgen.recipes.mllm_pretrain import image_tokens, save_mllm
+from prefgen.recipes.preference_matching import learn_matching
 from prefgen.recipes.vqa_evaluation import evaluate_packed
 from prefgen.recipes.vqa_packs import KINDS, Asked, own_pack, pack_of
 
 EASY_SHARE = 0.2
 """Share of the fine-tuning that begins with true labels and own histories only."""
-QUESTIONS_PER_PACK = 7
+SIDE_LOSS, PICTURES_LOSS = 0.5, 1.0
+"""Weights of the throw-away heads' losses."""
+QUESTIONS_PER_PACK = 12
 """Questions that one history counts for in the number of samples seen."""
 
 
@@ -71,7 +75,13 @@ def people_features(model: Any, pictures: np.ndarray, path: Path, *, batch: int 
 
 
 class PreferenceTraining(nn.Module):
-    """The model in training, with throw-away heads for the same-user contrast on a middle and the last state."""
+    """The model in training, with throw-away heads on states on the way.
+
+    `side_head` reads from a history picture's tokens at a quarter of the depth whether the picture was liked;
+    `answer_heads` read yes or no from a query picture's last token at half and at two thirds; `heads` serve the
+    same-user contrast on a middle and the last state. Without the first two, matching a query with a history is two
+    things to be found at once (whose side a picture is on, which pictures are alike), and was not found.
+    """
 
     def __init__(self, model: Any, *, lora_rank: int = 0) -> None:
         super().__init__()
@@ -82,8 +92,11 @@ class PreferenceTraining(nn.Module):
             self.model = model
             model.model.text_model.requires_grad_(True)
             model.lm_head.requires_grad_(True)
-        width, self.middle = model.config.text_config.hidden_size, model.config.text_config.num_hidden_layers * 2 // 3
+        width, n_layers = model.config.text_config.hidden_size, model.config.text_config.num_hidden_layers
+        self.quarter, self.halfway, self.middle = n_layers // 4, n_layers // 2, n_layers * 2 // 3
         self.heads = nn.ModuleList([nn.Linear(width, 64), nn.Linear(width, 64)])
+        self.side_head = nn.Linear(width, 2)
+        self.answer_heads = nn.ModuleList([nn.Linear(width, 2), nn.Linear(width, 2)])
 
     @property
     def plain(self) -> Any:
@@ -126,7 +139,7 @@ def preference_losses(
 ) -> dict[str, Tensor]:
     """All losses of a step. `features` [n_pictures, n_tokens, d] as the batch's pictures stand; `answers` Yes, No."""
     model = module.plain
-    with captured_layers(model, [module.middle]) as middle:
+    with captured_layers(model, sorted({module.quarter, module.halfway, module.middle})) as states:
         hidden = run_packed(model, batch, features)
     learned = batch.targets >= 0
     ce = answer_loss(model.lm_head(hidden[learned]), batch.targets[learned])
@@ -136,6 +149,7 @@ def preference_losses(
     yes_no = model.lm_head(first)[:, list(answers)].float()
     labels = torch.tensor([0 if str(t).startswith("Yes") else 1 for t in truth])
     yn = answer_loss(yes_no, labels)
+    side, on_the_way = side_and_picture_losses(module, batch, asked, states, labels, features.shape[1])
     pairs = [(r, good, bad) for r, one in enumerate(asked) for good, bad in one.pairs]
     liked, disliked = (
         model.lm_head(_at(hidden, [(r, batch.ends[r, pair[side]]) for r, *pair in pairs]))[:, list(answers)]
@@ -143,14 +157,45 @@ def preference_losses(
     )
     cp = preference_loss(liked, disliked) if pairs else ce.new_zeros(())
     accuracy = (yes_no.argmax(1) == labels).float().mean()
-    losses = {"answers": ce, "yes_no": yn, "contrast": cp, "accuracy": accuracy}
-    total = ce + yn + contrast * cp
+    losses = {"answers": ce, "yes_no": yn, "contrast": cp, "side": side, "pictures": on_the_way, "accuracy": accuracy}
+    total = ce + yn + contrast * cp + SIDE_LOSS * side + PICTURES_LOSS * on_the_way
     if twins and same_user:
         places = [(r, ends[r, "likes"]) for r in range(len(asked))]
-        states = [_at(middle[module.middle], places), _at(hidden, places)]
-        losses["same_user"] = sum(same_user_loss(head(s)) for head, s in zip(module.heads, states)) / 2  # type: ignore[assignment]
+        read = [_at(states[module.middle], places), _at(hidden, places)]
+        losses["same_user"] = sum(same_user_loss(head(s)) for head, s in zip(module.heads, read)) / 2  # type: ignore[assignment]
         total = total + same_user * losses["same_user"]
     return {"loss": total, **losses}
+
+
+def side_and_picture_losses(
+    module: PreferenceTraining,
+    batch: PackedBatch,
+    asked: list[Asked],
+    states: dict[int, Tensor],
+    labels: Tensor,
+    n_tokens: int,
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropies of `side_head` on the histories' pictures and of `answer_heads` on the yes/no queries.
+
+    `labels` [n_yes_no] in the order of the batch's branches; `n_tokens` per picture.
+    """
+    image_token = module.plain.config.image_token_id
+    shown, sides, queried = [], [], []
+    for r, one in enumerate(asked):
+        places = (batch.input_ids[r] == image_token).nonzero()[:, 0].tolist()
+        n_shown = len(one.sides)
+        shown += [(r, at) for at in places[: n_shown * n_tokens]]
+        sides += [int(side == "dislike") for side in one.sides for _ in range(n_tokens)]
+        n_before = n_shown
+        for branch in one.pack.branches:
+            n_before += len(pictures_in(branch.question))
+            if branch.kind == "yes_no":
+                queried.append((r, places[n_before * n_tokens - 1]))
+    read = [head(_at(states[k], queried)) for head, k in zip(module.answer_heads, (module.halfway, module.middle))]
+    on_the_way = torch.stack([answer_loss(logits, labels) for logits in read]).mean()
+    if not shown:
+        return on_the_way.new_zeros(()), on_the_way
+    return answer_loss(module.side_head(_at(states[module.quarter], shown)), torch.tensor(sides)), on_the_way
 
 
 def _at(states: Tensor, places: list[tuple[int, int]]) -> Tensor:
@@ -191,22 +236,33 @@ def train_preference_vqa(c: Context) -> None:
     module = PreferenceTraining(model, lora_rank=p.mllm_lora_rank)
     n_easy_steps = int(EASY_SHARE * p.mllm_vqa_samples / (p.mllm_vqa_batch * QUESTIONS_PER_PACK))
 
-    def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        asked, twins = batch_at(
-            step, n_people=p.n_users, n_packs=p.mllm_vqa_batch, seed=p.seed, n_easy_steps=n_easy_steps
-        )
+    def losses_of(asked: list[Asked], twins: bool) -> dict[str, Tensor]:
         batch = pack(processor, frame, [one.pack for one in asked])
         rows = torch.from_numpy(features[batch.pictures].astype(np.float32))
         return preference_losses(
             module, batch, asked, rows, answers, twins=twins, contrast=p.mllm_contrast, same_user=p.mllm_same_user
         )
 
+    def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        return losses_of(
+            *batch_at(step, n_people=p.n_users, n_packs=p.mllm_vqa_batch, seed=p.seed, n_easy_steps=n_easy_steps)
+        )
+
     report: dict[str, float] = {}
 
     def validate(_: nn.Module, __: int) -> dict[str, float]:
-        loop.use_ema()
+        current[-1].use_ema()
         report.update(evaluate_packed(module.plain, processor, held_out, p.mllm_validation))
         return report
+
+    def matching_loop(packs: Callable[[int], list[Asked]], of: LoopSettings) -> Loop:
+        step_loss = lambda step, _: losses_of(packs(step), False)  # noqa: E731
+        current.append(Loop("preference_matching", c.work, module, step_loss, of, validate))
+        return current[-1]
+
+    current: list[Loop] = []
+    if not (c.work / "preference_vqa.checkpoint.safetensors").exists():
+        learn_matching(c, matching_loop)
 
     settings = LoopSettings(
         n_samples=p.mllm_vqa_samples,
@@ -217,6 +273,7 @@ def train_preference_vqa(c: Context) -> None:
         seed=p.seed,
     )
     loop = Loop("preference_vqa", c.work, module, loss, settings, validate)
+    current.append(loop)
     loop.run(c.deadline)
     loop.use_ema()
     final = merged(module.model) if p.mllm_lora_rank else model

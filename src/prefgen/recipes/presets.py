@@ -58,6 +58,10 @@ class Preset:
     """Groups of three pictures for the by-whose-hand questions of pretraining."""
     mllm_validation: int = 100
     """Validation pictures, twins and people on which each MLLM stage reports."""
+    mllm_match_samples: int = 600_000
+    """Yes/no questions before whole conversations."""
+    mllm_match_batch: int = 24
+    mllm_match_rate: float = 1e-3
     mllm_vqa_batch: int = 8
     """Histories per step of preference fine-tuning; about seven questions each."""
     mllm_vqa_rate: float = 5e-4
@@ -119,6 +123,8 @@ PRESETS: dict[str, Preset] = {
         mllm_vision_layers=1,
         mllm_twins=40,
         mllm_validation=8,
+        mllm_match_samples=128,
+        mllm_match_batch=4,
         mllm_vqa_batch=4,
         mllm_pretrain_samples=256,
         mllm_vqa_samples=256,

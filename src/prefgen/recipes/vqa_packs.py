@@ -32,6 +32,8 @@ KINDS: dict[HistoryKind, float] = {
 }  # fmt: skip
 DESCRIBE_TASTE = " Describe this user's taste in one line."
 NO_WORDS = "nothing in words"
+MORE_QUERIES = 3
+"""Further yes/no pairs asked of a history where its person has pictures left: one reading serves many questions."""
 YEARS_DAYS = 730.0
 """Days from the first to the last picture of a timed history."""
 
@@ -61,6 +63,8 @@ class Asked:
     pairs: tuple[tuple[int, int], ...]
     kind: HistoryKind
     person: int
+    sides: tuple[Side, ...] = ()
+    """The sides of the history's pictures as they are told."""
 
 
 def slots_of(index: int, split: str, numbers: Sequence[int]) -> list[tuple[Slot, Slot]]:
@@ -140,7 +144,9 @@ def _split(slots: list[Slot], side: Side, notes: tuple[str, ...] = ()) -> list[s
     return [v for v in all_values() if v in shown]
 
 
-def yes_no_branches(pair: tuple[int, int], good: list[str], bad: list[str], rng: np.random.Generator) -> list[Branch]:
+def yes_no_branches(
+    pair: tuple[int, int], good: Sequence[str], bad: Sequence[str], rng: np.random.Generator
+) -> list[Branch]:
     """The two questions of a pair, answers with their reasons half of the time."""
     reasons = rng.random() < 0.5
     return [
@@ -257,23 +263,51 @@ def _asked(
     branches = [b for pair in twist.queries for b in _pair_branches(rng, pair)]
     branches.append(_choice(rng, twist.choice[0].key, twist.choice[1].key))
     branches += _lists(likes, dislikes)
-    draw = rng.random()
+    pairs = [(0, 1), (2, 3)]
     taken = {slot.slot for slot in slots}
     unseen = [pair for pair in twist.rest if not taken & {pair[0].slot, pair[1].slot}]
+    draw = rng.random()
     if draw < 0.25:
         branches.append(_line(likes, dislikes))
     elif draw < 0.5 and unseen:
         branches.append(_same_user(rng, index, split, unseen))
     else:
         branches.append(_word(rng, likes, dislikes, person.current_tastes()))
+    for pair in _more_queries(rng, index, split, twist, unseen, person):
+        pairs.append((len(branches), len(branches) + 1))
+        branches += _pair_branches(rng, pair)
     first: Side = "like" if rng.random() < 0.7 else "dislike"
-    told_history = history_parts(items, first=first, notes_like=notes[0], notes_dislike=notes[1])
     return Asked(
-        pack=Pack(history=told_history, branches=tuple(branches)),
-        pairs=((0, 1), (2, 3)),
+        pack=Pack(
+            history=history_parts(items, first=first, notes_like=notes[0], notes_dislike=notes[1]),
+            branches=tuple(branches),
+        ),
+        pairs=tuple(pairs),
         kind=kind,
         person=index,
+        sides=told_sides(items, first),
     )
+
+
+def told_sides(items: Sequence[Told], first: Side = "like") -> tuple[Side, ...]:
+    """The sides of a history's pictures in the order of `history_parts`."""
+    return tuple(sorted((item.side for item in items), key=lambda side: side != first))
+
+
+def _more_queries(
+    rng: np.random.Generator,
+    index: int,
+    split: str,
+    twist: Twist,
+    unseen: Sequence[tuple[Slot, Slot]],
+    person: Person,
+) -> list[tuple[Slot, Slot]]:
+    """Up to three further pairs of what the person likes now that the history does not show."""
+    tastes = person.current_tastes()
+    asked = {pair[0].slot for pair in (*twist.queries, twist.choice)}
+    ones = slots_of(index, split, range(N_EVERYTHING, N_EVERYTHING + N_ONE))
+    free = [pair for pair in (*unseen, *ones) if pair[0].taste in tastes and pair[0].slot not in asked]
+    return [free[int(i)] for i in rng.permutation(len(free))[:MORE_QUERIES]]
 
 
 def _same_user(rng: np.random.Generator, index: int, split: str, unseen: list[tuple[Slot, Slot]]) -> Branch:
@@ -350,7 +384,11 @@ def aspect_pack(rng: np.random.Generator, index: int, split: str) -> Asked:
     dislikes = [v for v in _split(own, "dislike") if v in inside[1]]
     branches += _lists(likes, dislikes)
     return Asked(
-        pack=Pack(history=history_parts(items), branches=tuple(branches)), pairs=((0, 1),), kind="aspect", person=index
+        pack=Pack(history=history_parts(items), branches=tuple(branches)),
+        pairs=((0, 1),),
+        kind="aspect",
+        person=index,
+        sides=told_sides(items),
     )
 
 
@@ -378,8 +416,13 @@ def subject_pack(rng: np.random.Generator, index: int, split: str) -> Asked:
     keys = (queries[0].key, queries[1].key)
     branches = [*yes_no_branches(keys, (), (), rng), _choice(rng, *keys)]  # type: ignore[arg-type]
     order = rng.permutation(len(items))
-    parts = history_parts([items[int(i)] for i in order])
-    return Asked(pack=Pack(history=parts, branches=tuple(branches)), pairs=((0, 1),), kind="subject", person=index)
+    return Asked(
+        pack=Pack(history=history_parts([items[int(i)] for i in order]), branches=tuple(branches)),
+        pairs=((0, 1),),
+        kind="subject",
+        person=index,
+        sides=told_sides(items),
+    )
 
 
 def foreign_pack(rng: np.random.Generator, index: int, split: str, kind: HistoryKind) -> Asked:
@@ -393,7 +436,13 @@ def foreign_pack(rng: np.random.Generator, index: int, split: str, kind: History
     for slot in (s for pair in twist.queries for s in pair):
         yes = bool(rng.random() < 0.5)
         branches.append(Branch(question=like_question(slot.key), answer="Yes." if yes else "No.", kind="yes_no"))
-    return Asked(pack=Pack(history=history_parts(items), branches=tuple(branches)), pairs=(), kind=kind, person=index)
+    return Asked(
+        pack=Pack(history=history_parts(items), branches=tuple(branches)),
+        pairs=(),
+        kind=kind,
+        person=index,
+        sides=told_sides(items),
+    )
 
 
 def pack_of(rng: np.random.Generator, index: int, split: str, kind: HistoryKind) -> Asked:
