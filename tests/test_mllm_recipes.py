@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 
 from prefgen.agents import paint
-from prefgen.mllm import PreferenceMLLM, answer_token, chat_frame, pack
+from prefgen.core import numpy_rng
+from prefgen.mllm import PreferenceMLLM, answer_token, chat_frame, pack, pictures_in
 from prefgen.recipes.context import Context
 from prefgen.recipes.loop import Deadline, Loop, LoopSettings
 from prefgen.recipes.mllm_paint import paint_groups
-from prefgen.recipes.mllm_people import N_PICTURES, scenes_in, scenes_of
+from prefgen.recipes.mllm_people import N_EVERYTHING, N_PICTURES, scenes_in, scenes_of
 from prefgen.recipes.mllm_pretrain import (
     Pretraining,
     image_tokens,
@@ -26,9 +27,17 @@ from prefgen.recipes.mllm_pretrain import (
     twins_at,
 )
 from prefgen.recipes.pictures import scene_at
-from prefgen.recipes.preference_vqa import PreferenceTraining, batch_at, preference_losses, train_preference_vqa
+from prefgen.recipes.preference_matching import matching_pack
+from prefgen.recipes.preference_vqa import (
+    PreferenceTraining,
+    batch_at,
+    preference_losses,
+    side_and_picture_losses,
+    train_preference_vqa,
+)
 from prefgen.recipes.presets import Preset, preset_named
 from prefgen.recipes.vqa_evaluation import evaluate_vqa
+from prefgen.recipes.vqa_packs import own_pack
 
 SMALL = preset_named("tiny").with_overrides(mllm_layers=3, mllm_image_tokens=2)
 
@@ -80,7 +89,41 @@ def test_preference_training_resumes_bit_for_bit_and_spares_the_vision_tower(par
             assert torch.equal(value, start[name]), name
     assert not any("vision_model" in name or "connector" in name for name in trained)
     if lora_rank:
-        assert all("lora_" in name or name.startswith("heads") for name in trained)
+        assert all("lora_" in name or "heads" in name or "side_head" in name for name in trained)
+
+
+def test_throw_away_heads_are_asked_at_the_pictures_they_speak_of(parts):
+    model, processor = fresh(parts)
+    module = PreferenceTraining(model)
+    asked = [own_pack(numpy_rng(i), i, "train", easy=True) for i in range(4)]
+    asked.append(matching_pack(numpy_rng("match"), 4, everything=False))
+    batch = pack(processor, chat_frame(processor), [one.pack for one in asked])
+    is_liked = torch.tensor([1.0 if key % 2 == 0 else -1.0 for key in batch.pictures]).repeat_interleave(2)
+    states = torch.zeros(*batch.input_ids.shape, SMALL.mllm_width)
+    states[..., 0][batch.input_ids == model.config.image_token_id] = is_liked
+    for head in (module.side_head, *module.answer_heads):
+        torch.nn.init.zeros_(head.bias)
+        torch.nn.init.zeros_(head.weight)
+        head.weight.data[0, 0] = 20
+    truth = [b.answer for one in asked for b in one.pack.branches if b.kind == "yes_no"]
+    labels = torch.tensor([0 if str(answer).startswith("Yes") else 1 for answer in truth])
+    layers = dict.fromkeys((module.quarter, module.halfway, module.middle), states)
+    side, pictures = side_and_picture_losses(module, batch, asked, layers, labels, 2)
+    assert side < 1e-6
+    assert pictures < 1e-6
+    side, pictures = side_and_picture_losses(module, batch, asked, layers, 1 - labels, 2)
+    assert side < 1e-6 < 10 < pictures
+
+
+def test_matching_asks_of_pairs_that_the_history_does_not_show():
+    for index in range(6):
+        for everything in (True, False):
+            asked = matching_pack(numpy_rng("matching", index), index, everything=everything)
+            shown = {scenes_of(index)[key % N_PICTURES].subject for key in pictures_in(asked.pack.history)}
+            asked_of = [key % N_PICTURES for branch in asked.pack.branches for key in pictures_in(branch.question)]
+            assert not shown & {scenes_of(index)[slot].subject for slot in asked_of}
+            assert any(slot >= 2 * N_EVERYTHING for slot in asked_of) != everything
+            assert [b.answer for b in asked.pack.branches] == ["Yes.", "No."] * (len(asked_of) // 2)
 
 
 def test_pretraining_reaches_every_part_of_the_model(parts):

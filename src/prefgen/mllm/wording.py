@@ -103,9 +103,9 @@ def history_parts(
     for side in ("like", "dislike") if first == "like" else ("dislike", "like"):
         parts += [part for item in items if item.side == side for part in told_parts(item)]
     parts = parts or [NOTHING_SHOWN]
-    for side, words in (("like", notes_like), ("dislike", notes_dislike)):
+    for start, words in ((SIDE_WORDS["like"], notes_like), (SIDE_WORDS["dislike"], notes_dislike)):
         if words:
-            parts.append(f"{SIDE_WORDS[side]} {', '.join(words)}.")
+            parts.append(f"{start} {', '.join(words)}.")
     if not isinstance(parts[-1], str):
         parts.append(".")  # a picture that a question's picture follows would be joined to it by some processors
     return parts
