@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from prefgen.agents import training_person
 from prefgen.agents.vocabulary import FAMILIES, all_values
+from prefgen.embedding import PARTS
 from prefgen.recipes.adapter_words import word_loss, word_targets
+from prefgen.recipes.adapters import ONE_PART_RATE, TEACHER_LEAVES, TEACHER_SHARE, kept_parts, teacher_share
 
 
 def states_of_all_values() -> dict[str, torch.Tensor]:
@@ -43,3 +46,20 @@ def test_loss_counts_held_families_alone() -> None:
 def test_nobody_with_an_opinion_costs_nothing() -> None:
     nobody = torch.zeros(2, 3, dtype=torch.bool)
     assert word_loss(torch.ones(2, 3, 4), torch.zeros(2, 3, 4), nobody) == 0
+
+
+def test_the_teacher_has_left_before_the_training_ends():
+    shares = [teacher_share(k / 100) for k in range(101)]
+    assert shares[0] == shares[int(100 * TEACHER_LEAVES[0])] == TEACHER_SHARE
+    assert shares == sorted(shares, reverse=True)
+    assert shares[int(100 * TEACHER_LEAVES[1])] == pytest.approx(0.0, abs=1e-9)
+    assert shares[100] == 0.0
+
+
+def test_each_part_is_heard_alone_in_some_rows_and_all_parts_in_most():
+    kept = kept_parts(np.random.default_rng(0), 20_000)
+    heard = sum(kept[part].float() for part in PARTS)
+    assert 0.5 < (heard == len(PARTS)).float().mean() < 0.6
+    for part in PARTS:
+        alone = ((heard == 1) & kept[part]).float().mean()
+        assert alone > ONE_PART_RATE / len(PARTS)

@@ -65,9 +65,9 @@ def target_latents(c: Context, split: str = "train") -> np.ndarray:
 
     from prefgen.recipes.autoencoder import as_batch
 
-    path = c.work / f"targets.{split}.{fingerprint(c.out / 'vae')}.npy"
+    images = population(c, split)[:, N_HISTORY:]
+    path = c.work / f"targets.{split}.{len(images)}.{fingerprint(c.out / 'vae')}.npy"
     if not path.exists():
-        images = population(c, split)[:, N_HISTORY:]
         vae: Any = AutoencoderKL.from_pretrained(c.out / "vae").eval()
         rows = []
         for i in range(0, len(images), 16):

@@ -19,12 +19,14 @@ from prefgen.recipes.vqa_packs import Asked, chosen_slots, slots_of, told, told_
 
 QUESTIONS_PER_PACK = 8
 """Questions that one history counts for in the number of samples seen."""
+MOST_QUERIES = 4
+"""Pairs asked of one history at most."""
 ONLY_EVERYTHING_SHARE = 0.3
 """Share of the matching that begins without pairs that differ in one thing only."""
 
 
 def matching_pack(rng: np.random.Generator, index: int, *, everything: bool) -> Asked:
-    """One to six pictures a side, most often four, and every pair left of what the person likes now as queries.
+    """One to six pictures a side, most often four, and pairs left of what the person likes now as queries.
 
     `everything` leaves out the pairs that differ in one thing only.
     """
@@ -37,7 +39,8 @@ def matching_pack(rng: np.random.Generator, index: int, *, everything: bool) -> 
     items = told(rng, chosen_slots(rng, pairs[:n_shown], n_like, n_dislike), flipped=0.0)
     queries = pairs[n_shown:]
     if not everything:
-        queries += slots_of(index, "train", range(N_EVERYTHING, N_EVERYTHING + N_ONE))
+        queries = queries[: MOST_QUERIES // 2] + slots_of(index, "train", range(N_EVERYTHING, N_EVERYTHING + N_ONE))
+    queries = [queries[int(i)] for i in rng.permutation(len(queries))[:MOST_QUERIES]]
     branches = [b for pair in queries for b in yes_no_branches((pair[0].key, pair[1].key), (), (), rng)]
     return Asked(
         pack=Pack(history=history_parts(items), branches=tuple(branches)),

@@ -58,7 +58,7 @@ class Preset:
     """Groups of three pictures for the by-whose-hand questions of pretraining."""
     mllm_validation: int = 100
     """Validation pictures, twins and people on which each MLLM stage reports."""
-    mllm_match_samples: int = 300_000
+    mllm_match_samples: int = 260_000
     """Yes/no questions before whole conversations."""
     mllm_match_batch: int = 24
     mllm_match_rate: float = 1e-3
