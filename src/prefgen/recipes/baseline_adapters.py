@@ -7,9 +7,11 @@ the network told more, as our adapter does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import save_file
@@ -25,8 +27,9 @@ from prefgen.recipes.adapters import NOBODY_RATE, Rows, run_adapter_loop, target
 from prefgen.recipes.checkpoint import save_json
 from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
-from prefgen.recipes.people_features import people_features
+from prefgen.recipes.people_features import PeopleFeatures, people_features
 from prefgen.recipes.population import N_HISTORY
+from prefgen.recipes.presets import Preset
 
 BASELINES = ("ip_adapter", "ip_adapter_user")
 
@@ -61,34 +64,31 @@ def _train(c: Context, name: str) -> None:
     torch.manual_seed(p.seed)
     people, latents = people_features(c), target_latents(c)
     unet: Any = UNet2DConditionModel.from_pretrained(c.out / "unet").eval().requires_grad_(False)
-    text = TextEncoding(c.out)
     d_clip = people.clip.shape[-1]
-
-    def mean_tokens(users: list[int], variants: list[int], side: str) -> tuple[Tensor, None]:
-        return model.projector(mean_embedding(people.side(users, variants, SIDES.index(side)))), None
-
     model = ImagePrompt(
         Projector(d_clip, unet.config.cross_attention_dim, p.user_tokens, hidden=3 * d_clip),
         UserAdapter.for_unet(unet, groups=("like",), init="copy"),
     )
     if name == "ip_adapter_user":
+
+        def mean_tokens(users: list[int], variants: list[int], side: str) -> tuple[Tensor, None]:
+            return model.projector(mean_embedding(people.side(users, variants, SIDES.index(side)))), None
+
         learn_words(c, name, model.projector, people, mean_tokens, sides=("like",))
     model.adapter.inject(unet)
+    run_adapter_loop(c, name, model, _loss_of(c, name, model, unet, people, latents), None)
+    model.adapter.eject()
+    _save(model, baselines_folder(c) / name, d_clip=d_clip, d_cross=unet.config.cross_attention_dim, preset=p)
 
-    def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        rng = numpy_rng("adapter", p.seed, step)
-        rows = Rows(people, latents, rng, p.adapter_batch, disliked_rows=0.0)
-        heard = torch.from_numpy(rng.random(len(rows.users)) >= NOBODY_RATE)
-        tokens = model.projector(_embedding(name, rows)) * heard[:, None, None]
-        heard_tokens = UserTokens(like=tokens)
-        if name == "ip_adapter_user":
-            share = teacher_share(step * p.adapter_batch / p.adapter_samples)
-            return {"loss": taught_loss(model.adapter, heard_tokens, velocity, rows, text, generator, share)}
-        with model.adapter.users(heard_tokens):
-            return {"loss": flow_matching_loss(velocity, rows.latents, text(rows.prompts), generator).mean}
 
-    def _embedding(kind: str, rows: Rows) -> Tensor:
-        if kind == "ip_adapter":
+def _loss_of(
+    c: Context, name: str, model: ImagePrompt, unet: Any, people: PeopleFeatures, latents: np.ndarray
+) -> Callable[[int, torch.Generator], dict[str, Tensor]]:
+    """The loss of a step: rows, prompts and dropout as in our own training, with liked targets alone."""
+    p, text = c.preset, TextEncoding(c.out)
+
+    def embedding(rows: Rows) -> Tensor:
+        if name == "ip_adapter":
             columns = [N_HISTORY + k for k in rows.columns]
             return people.clip[torch.tensor(rows.users), torch.tensor(columns)].float()
         return mean_embedding(people.side(rows.users, rows.variants, 0))
@@ -96,21 +96,24 @@ def _train(c: Context, name: str) -> None:
     def velocity(x: Tensor, timestep: Tensor, words: Tensor) -> Tensor:
         return unet(x, timestep, words).sample
 
-    run_adapter_loop(c, name, model, loss, None)
-    model.adapter.eject()
-    folder = baselines_folder(c) / name
+    def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        rng = numpy_rng("adapter", p.seed, step)
+        rows = Rows(people, latents, rng, p.adapter_batch, disliked_rows=0.0)
+        spoken = torch.from_numpy(rng.random(len(rows.users)) >= NOBODY_RATE)
+        heard = UserTokens(like=model.projector(embedding(rows)) * spoken[:, None, None])
+        if name == "ip_adapter_user":
+            share = teacher_share(step * p.adapter_batch / p.adapter_samples)
+            return {"loss": taught_loss(model.adapter, heard, velocity, rows, text, generator, share)}
+        with model.adapter.users(heard):
+            return {"loss": flow_matching_loss(velocity, rows.latents, text(rows.prompts), generator).mean}
+
+    return loss
+
+
+def _save(model: ImagePrompt, folder: Path, *, d_clip: int, d_cross: int, preset: Preset) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_adapter(model.adapter, folder, torch.float16)
-    save_file(
-        {k: v.half().contiguous() for k, v in model.projector.state_dict().items()}, folder / "projector.safetensors"
-    )
-    save_json(
-        folder / "config.json",
-        {
-            "d_clip": d_clip,
-            "d_cross": unet.config.cross_attention_dim,
-            "n_tokens": p.user_tokens,
-            "hidden": 3 * d_clip,
-            "pool": "mean",
-        },
-    )
+    half = {k: v.half().contiguous() for k, v in model.projector.state_dict().items()}
+    save_file(half, folder / "projector.safetensors")
+    shape = {"d_clip": d_clip, "d_cross": d_cross, "n_tokens": preset.user_tokens, "hidden": 3 * d_clip, "pool": "mean"}
+    save_json(folder / "config.json", shape)

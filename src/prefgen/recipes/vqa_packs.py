@@ -34,6 +34,8 @@ DESCRIBE_TASTE = " Describe this user's taste in one line."
 NO_WORDS = "nothing in words"
 MORE_QUERIES = 3
 """Further yes/no pairs asked of a history where its person has pictures left: one reading serves many questions."""
+WORDS_ASKED = 4
+"""Single words asked about each history: with one in half of the histories, words stayed at chance."""
 YEARS_DAYS = 730.0
 """Days from the first to the last picture of a timed history."""
 
@@ -271,8 +273,7 @@ def _asked(
         branches.append(_line(likes, dislikes))
     elif draw < 0.5 and unseen:
         branches.append(_same_user(rng, index, split, unseen))
-    else:
-        branches.append(_word(rng, likes, dislikes, person.current_tastes()))
+    branches += [_word(rng, likes, dislikes, person.current_tastes()) for _ in range(WORDS_ASKED)]
     for pair in _more_queries(rng, index, split, twist, unseen, person):
         pairs.append((len(branches), len(branches) + 1))
         branches += _pair_branches(rng, pair)
