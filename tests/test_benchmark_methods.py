@@ -187,6 +187,14 @@ def test_the_best_point_keeps_the_subject_where_one_can() -> None:
     assert best_point([bold]) is bold
 
 
+def test_where_no_point_keeps_the_subject_those_near_the_best_are_compared() -> None:
+    lost, near, nearest = (
+        SweepPoint(parameters={"guidance_scale": g}, utility=u, subject_accuracy_of_prompt=s)
+        for g, u, s in ((6.0, 0.9, 0.6), (4.0, 0.5, 0.86), (3.0, 0.3, 0.9))
+    )
+    assert best_point([lost, near, nearest]) is near
+
+
 def test_tuning_looks_at_validation_people_only_and_is_recorded(bench: Bench, tmp_path: Path) -> None:
     quick = Bench(chain=bench.chain, sampling=Sampling(n_steps=1), baselines=bench.baselines)
     parameters, points = tune("oracle", quick, members_of("validation"), FakeJudge(), n_users=2, n_prompts=1)

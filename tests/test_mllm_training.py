@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from prefgen.core import Side
 from prefgen.mllm import (
     Branch,
     Pack,
     Told,
     answer_log_likelihoods,
-    answer_loss,
     answer_token,
     calibration_error,
     chat_frame,
@@ -28,6 +28,8 @@ from prefgen.mllm import (
     same_user_loss,
     with_lora,
 )
+from prefgen.recipes.preference_vqa import PreferenceTraining, preference_losses
+from prefgen.recipes.vqa_packs import Asked, told_sides
 from tiny_mllm import tiny_model, tiny_processor
 
 TOKENS = torch.randn(6, 3, 32, generator=torch.Generator().manual_seed(0))
@@ -118,33 +120,36 @@ def test_merged_lora_is_the_tuned_model_and_touches_nothing_else():
     assert torch.equal(plain.lm_head.weight, base.lm_head.weight)
 
 
-def _taste_pack(rng: np.random.Generator, likes_first: bool) -> Pack:
+def _taste_pack(rng: np.random.Generator, likes_first: bool) -> Asked:
     kinds = {True: (0, 1), False: (1, 0)}[likes_first]
     items = [Told(picture=kinds[0], side="like"), Told(picture=kinds[1], side="dislike")]
-    items = items[:: 1 if rng.random() < 0.5 else -1]
+    first: Side = "like" if rng.random() < 0.5 else "dislike"
     branches = tuple(
-        Branch(question=like_question(k), answer="Yes." if k == kinds[0] else "No.")
+        Branch(question=like_question(k), answer="Yes." if k == kinds[0] else "No.", kind="yes_no")
         for k in rng.permutation(2).tolist()
     )
-    return Pack(history=history_parts(items, first="like" if rng.random() < 0.5 else "dislike"), branches=branches)
+    told = Pack(history=history_parts(items, first=first), branches=branches)
+    return Asked(pack=told, pairs=(), kind="own", person=0, sides=told_sides(items, first))
 
 
 def test_after_a_little_training_swapped_histories_swap_the_answer():
     torch.manual_seed(0)
-    model, frame, rng = tiny_model(n_layers=2), chat_frame(tiny_processor()), np.random.default_rng(0)
-    learned = [*model.model.text_model.parameters(), *model.lm_head.parameters()]
-    optimizer = torch.optim.AdamW(learned, 4e-3, betas=(0.9, 0.98))
-    yes = answer_token(tiny_processor(), frame, "Yes")
-    for _ in range(300):
-        batch = pack(tiny_processor(), frame, [_taste_pack(rng, bool(i % 2)) for i in range(8)])
-        hidden = run_packed(model, batch, rows_of(batch))
-        answers = batch.targets >= 0
-        answer_loss(model.lm_head(hidden[answers]), batch.targets[answers]).backward()
+    model, frame, rng = tiny_model(n_layers=4), chat_frame(tiny_processor()), np.random.default_rng(0)
+    module = PreferenceTraining(model)
+    optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], 4e-3, betas=(0.9, 0.98))
+    yes, no = (answer_token(tiny_processor(), frame, word) for word in ("Yes", "No"))
+    for _ in range(200):
+        asked = [_taste_pack(rng, bool(i % 2)) for i in range(8)]
+        batch = pack(tiny_processor(), frame, [one.pack for one in asked])
+        losses = preference_losses(
+            module, batch, asked, rows_of(batch), (yes, no), twins=False, contrast=0.3, same_user=0.0
+        )
+        losses["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
     right = []
     for i in range(20):
-        one = _taste_pack(rng, bool(i % 2))
+        one = _taste_pack(rng, bool(i % 2)).pack
         batch = pack(tiny_processor(), frame, [one])
         with torch.no_grad():
             hidden = run_packed(model, batch, rows_of(batch))

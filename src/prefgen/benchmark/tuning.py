@@ -19,7 +19,9 @@ from prefgen.core import InputError, nearest_hint
 
 TUNING_PATH = Path(__file__).with_name("tuning.json")
 LEAST_SUBJECT_ACCURACY = 0.97
-"""A point whose subject accuracy is below this share of the prompt's is not chosen while another is above."""
+SUBJECT_NOISE = 0.05
+"""A point is chosen among those whose subject accuracy, as a share of the prompt's, is at least the first number, or
+within the second of the best point's: a sweep's few dozen pictures tell it no better."""
 
 _GUIDANCE = tuple({"guidance_scale": g} for g in (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.5))
 _ADAPTER = tuple(
@@ -70,9 +72,10 @@ def tuned_parameters(name: str, path: Path = TUNING_PATH) -> dict[str, float]:
 
 
 def best_point(points: Sequence[SweepPoint]) -> SweepPoint:
-    """The point of most utility among those that keep the subject, or among all if none does."""
-    keeping = [p for p in points if p.subject_accuracy_of_prompt >= LEAST_SUBJECT_ACCURACY]
-    return max(keeping or points, key=lambda p: p.utility)
+    """The point of most utility among those that keep the subject, or come as near to it as any does."""
+    best = max(p.subject_accuracy_of_prompt for p in points)
+    least = min(LEAST_SUBJECT_ACCURACY, best - SUBJECT_NOISE)
+    return max((p for p in points if p.subject_accuracy_of_prompt >= least), key=lambda p: p.utility)
 
 
 def _measured(method: Method, results: Results, judge: PictureJudge, taste: str) -> tuple[float, float]:

@@ -259,6 +259,7 @@ def _asked(
     items: list[Told],
     person: Person,
     notes: tuple[tuple[str, ...], tuple[str, ...]] = ((), ()),
+    strangers: Sequence[Slot] = (),
 ) -> Asked:
     own = [s for s in slots if s.person == index and any(s.taste == t for t in person.current_tastes())]
     likes, dislikes = _split(own, "like", notes[0]), _split(own, "dislike", notes[1])
@@ -274,7 +275,9 @@ def _asked(
     elif draw < 0.5 and unseen:
         branches.append(_same_user(rng, index, split, unseen))
     branches += [_word(rng, likes, dislikes, person.current_tastes()) for _ in range(WORDS_ASKED)]
-    for pair in _more_queries(rng, index, split, twist, unseen, person):
+    shown = {slot.scene.subject for slot in (*slots, *strangers)}
+    free = [pair for pair in _more_queries(index, split, twist, unseen, person) if pair[0].scene.subject not in shown]
+    for pair in (free[int(i)] for i in rng.permutation(len(free))[:MORE_QUERIES]):
         pairs.append((len(branches), len(branches) + 1))
         branches += _pair_branches(rng, pair)
     first: Side = "like" if rng.random() < 0.7 else "dislike"
@@ -296,19 +299,17 @@ def told_sides(items: Sequence[Told], first: Side = "like") -> tuple[Side, ...]:
 
 
 def _more_queries(
-    rng: np.random.Generator,
     index: int,
     split: str,
     twist: Twist,
     unseen: Sequence[tuple[Slot, Slot]],
     person: Person,
 ) -> list[tuple[Slot, Slot]]:
-    """Up to three further pairs of what the person likes now that the history does not show."""
+    """Further pairs of what the person likes now, not asked of yet and none of the history's."""
     tastes = person.current_tastes()
     asked = {pair[0].slot for pair in (*twist.queries, twist.choice)}
     ones = slots_of(index, split, range(N_EVERYTHING, N_EVERYTHING + N_ONE))
-    free = [pair for pair in (*unseen, *ones) if pair[0].taste in tastes and pair[0].slot not in asked]
-    return [free[int(i)] for i in rng.permutation(len(free))[:MORE_QUERIES]]
+    return [pair for pair in (*unseen, *ones) if pair[0].taste in tastes and pair[0].slot not in asked]
 
 
 def _same_user(rng: np.random.Generator, index: int, split: str, unseen: list[tuple[Slot, Slot]]) -> Branch:
@@ -354,7 +355,7 @@ def mixed_pack(rng: np.random.Generator, index: int, split: str, kind: HistoryKi
         told_theirs = [replace(item, age_days=old + float(rng.uniform(0, 140))) for item in told_theirs]
     order = rng.permutation(len(mine) + len(theirs))
     items = [(told_mine + told_theirs)[int(i)] for i in order]
-    return _asked(rng, kind, index, split, twist, mine, items, person)
+    return _asked(rng, kind, index, split, twist, mine, items, person, strangers=theirs)
 
 
 def aspect_pack(rng: np.random.Generator, index: int, split: str) -> Asked:
