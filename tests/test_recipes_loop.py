@@ -86,3 +86,22 @@ def test_unknown_preset_and_setting_name_the_nearest() -> None:
     with pytest.raises(ConfigError) as error:
         preset_named("tiny").with_overrides(unet_batches=3)
     assert error.value.hint == "did you mean 'unet_batch'?"
+
+
+def test_moments_of_channels_last_weights_return_to_their_weights(tmp_path: Path) -> None:
+    def loop_in(folder: Path) -> Loop:
+        torch.manual_seed(0)
+        net = nn.Conv2d(4, 6, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+        def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+            return {"loss": net(torch.randn(2, 4, 8, 8, generator=generator)).square().mean()}
+
+        return Loop("conv", folder, net, loss, SETTINGS)
+
+    whole = loop_in(tmp_path)
+    whole.one_step(), whole.one_step()
+    whole.save()
+    resumed = loop_in(tmp_path)
+    resumed.restore()
+    whole.one_step(), resumed.one_step()
+    assert torch.equal(whole.parameters["weight"], resumed.parameters["weight"])

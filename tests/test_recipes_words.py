@@ -8,9 +8,20 @@ import torch
 
 from prefgen.agents import training_person
 from prefgen.agents.vocabulary import FAMILIES, all_values
-from prefgen.embedding import PARTS
+from prefgen.embedding import PARTS, SideFeatures
 from prefgen.recipes.adapter_words import word_loss, word_targets
-from prefgen.recipes.adapters import ONE_PART_RATE, TEACHER_LEAVES, TEACHER_SHARE, kept_parts, teacher_share
+from prefgen.recipes.adapters import (
+    ONE_PART_RATE,
+    OWN_PICTURE_LEAST,
+    OWN_PICTURE_ROWS,
+    TEACHER_LEAVES,
+    TEACHER_SHARE,
+    kept_parts,
+    own_picture_share,
+    teacher_share,
+    with_own_pictures,
+)
+from prefgen.recipes.population import N_COLUMNS, N_HISTORY
 
 
 def states_of_all_values() -> dict[str, torch.Tensor]:
@@ -63,3 +74,26 @@ def test_each_part_is_heard_alone_in_some_rows_and_all_parts_in_most():
     for part in PARTS:
         alone = ((heard == 1) & kept[part]).float().mean()
         assert alone > ONE_PART_RATE / len(PARTS)
+
+
+def test_rows_that_hear_their_own_picture_hear_it_alone() -> None:
+    from types import SimpleNamespace
+
+    clip = torch.randn(3, N_COLUMNS, 5)
+    features = SideFeatures(
+        last=torch.zeros(3, 2, 4), mean=torch.zeros(3, 2, 4), images=torch.randn(3, 4, 5), weights=torch.ones(3, 4)
+    )
+    rows = SimpleNamespace(own=torch.tensor([True, False, True]), users=[2, 0, 1], columns=[1, 0, 6])
+    heard = with_own_pictures(features, SimpleNamespace(clip=clip), rows)  # type: ignore[arg-type]
+    assert torch.equal(heard.images[0, 0], clip[2, N_HISTORY + 1])
+    assert torch.equal(heard.images[2, 0], clip[1, N_HISTORY + 6])
+    assert heard.weights.tolist() == [[1, 0, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
+    assert torch.equal(heard.images[1], features.images[1])
+    assert bool((features.weights == 1).all())
+
+
+def test_own_pictures_grow_rarer_and_never_leave() -> None:
+    shares = [own_picture_share(k / 100) for k in range(101)]
+    assert shares[0] == OWN_PICTURE_ROWS
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] == pytest.approx(OWN_PICTURE_LEAST)

@@ -86,7 +86,7 @@ def flow_matching_loss(
     time_mean: float = 0.0,
     time_std: float = 1.0,
     teacher: Teacher | None = None,
-    teacher_share: float = 0.0,
+    teacher_share: float | Float[Tensor, " batch"] = 0.0,
 ) -> FlowLoss:
     """Mean squared error of the predicted velocity at random times, a value for each sample.
 
@@ -106,8 +106,10 @@ def flow_matching_loss(
         noise = noise_like(latents, generator)
     times = times.to(latents.device)
     x_t, target = noisy_latents(latents, noise, times), velocity_target(latents, noise).float()
-    if teacher is not None and teacher_share:
+    share = torch.as_tensor(teacher_share, dtype=target.dtype, device=target.device)
+    if teacher is not None and bool(share.any()):
         with torch.no_grad():
-            target = torch.lerp(target, teacher(x_t, N_TRAIN_TIMESTEPS * times).float(), teacher_share)
+            told = teacher(x_t, N_TRAIN_TIMESTEPS * times).float()
+            target = torch.lerp(target, told, share.reshape(-1, *[1] * (target.ndim - 1)))
     error = unet_call(x_t, N_TRAIN_TIMESTEPS * times, text).float() - target
     return FlowLoss(per_sample=error.square().flatten(1).mean(dim=1), times=times)

@@ -9,6 +9,7 @@ no further network call, and each side has a strength of its own (ours; the pape
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from prefgen.agents.scene import Scene, caption_of
 from prefgen.alignment import info_nce, mmd2_unbiased, retrieval_top1
 from prefgen.core import numpy_rng, torch_generator
 from prefgen.diffusion import flow_matching_loss
-from prefgen.embedding import PARTS, SIDES, UserEncoder, UserEncoderConfig
+from prefgen.embedding import PARTS, SIDES, SideFeatures, UserEncoder, UserEncoderConfig
 from prefgen.probing import LayerChoice
 from prefgen.recipes.adapter_words import MMD_WEIGHT, OWN_STRING_WEIGHT, attribute_strings, encoder_tokens, learn_words
 from prefgen.recipes.checkpoint import fingerprint, save_json
@@ -44,6 +45,17 @@ TEACHER_LEAVES = 0.5, 0.8
 strength."""
 ONE_PART_RATE = 0.15
 """Share of rows that hear one of e_sem, e_core, e_img alone: each must be able to speak by itself."""
+
+OWN_PICTURE_ROWS, OWN_PICTURE_LEAST, OWN_PICTURE_ENDS = 0.7, 0.15, 0.6
+"""Share of rows that hear the embedding of the very picture they paint (the stock IP-Adapter's objective): at the
+start, in the end, and the part of the training over which it falls. What another picture says of this one
+is faint; what it says of itself teaches the adapter at once to listen, to what has no word too (ours)."""
+
+
+def own_picture_share(progress: float) -> float:
+    """The share of rows that hear their own picture after a part of the training, 0 to 1."""
+    done = min(1.0, progress / OWN_PICTURE_ENDS)
+    return OWN_PICTURE_ROWS + (OWN_PICTURE_LEAST - OWN_PICTURE_ROWS) * done
 
 
 def teacher_share(progress: float) -> float:
@@ -111,6 +123,7 @@ class Rows:
         rng: np.random.Generator,
         n: int,
         disliked_rows: float = DISLIKED_ROWS,
+        own_share: float = 0.0,
     ) -> None:
         self.users = [int(u) for u in rng.permutation(len(people))[:n]]
         self.variants = [int(v) for v in rng.choice(3, len(self.users), p=[0.4, 0.25, 0.35])]
@@ -128,6 +141,11 @@ class Rows:
         self.told = [caption_of(scene) for scene in scenes]
         self.keep = {side: kept_parts(rng, len(self.users)) for side in SIDES}
         heard = torch.from_numpy(rng.random(len(self.users)) >= NOBODY_RATE)
+        self.own = torch.from_numpy(rng.random(len(self.users)) < own_share)
+        for side in SIDES:
+            self.keep[side] = {
+                part: (kept & ~self.own) | (self.own & (part == "img")) for part, kept in self.keep[side].items()
+            }
         liked = torch.tensor(self.liked)
         self.heard = {"like": heard & liked, "dislike": heard & ~liked}
 
@@ -148,7 +166,7 @@ def personal_loss(
     tokens: dict[str, Tensor] = {}
     mmd, own = torch.zeros(()), torch.zeros(())
     for i, side in enumerate(SIDES):
-        features = people.side(rows.users, rows.variants, i)
+        features = with_own_pictures(people.side(rows.users, rows.variants, i), people, rows)
         parts = model.encoder.side(side).embed(features)
         made = model.encoder.side(side).tokens(parts, rows.keep[side])
         tokens[side] = made * (rows.heard[side] & features.present)[:, None, None]
@@ -156,8 +174,20 @@ def personal_loss(
         mmd = mmd + mmd2_unbiased(sem, there)
         own = own + info_nce(sem - sem.mean(0), there - there.mean(0))
     heard = UserTokens(like=tokens["like"], dislike=tokens["dislike"])
-    flow = taught_loss(model.adapter, heard, model.velocity, rows, text, generator, share)
+    flow = taught_loss(model.adapter, heard, model.velocity, rows, text, generator, share * ~rows.own)
     return {"loss": flow + MMD_WEIGHT * mmd + OWN_STRING_WEIGHT * own, "flow": flow, "mmd": mmd, "own": own}
+
+
+def with_own_pictures(features: SideFeatures, people: PeopleFeatures, rows: Rows) -> SideFeatures:
+    """The features with the target's own embedding as the only picture of the rows that hear it."""
+    if not rows.own.any():
+        return features
+    columns = torch.tensor([N_HISTORY + k for k in rows.columns])
+    images, weights = features.images.clone(), features.weights.clone()
+    images[rows.own], weights[rows.own] = 0.0, 0.0
+    images[rows.own, 0] = people.clip[torch.tensor(rows.users), columns][rows.own].float()
+    weights[rows.own, 0] = 1.0
+    return replace(features, images=images, weights=weights)
 
 
 def taught_loss(
@@ -167,7 +197,7 @@ def taught_loss(
     rows: Rows,
     text: TextEncoding,
     generator: torch.Generator,
-    share: float,
+    share: float | Tensor,
 ) -> Tensor:
     """Flow matching with `heard` in the adapter; the target is drawn by `share` to what the network says that hears
     nobody and reads the targets' whole captions."""
@@ -184,7 +214,7 @@ def taught_loss(
             text(rows.prompts),
             generator,
             time_mean=TIME_MEAN,
-            teacher=teacher if share else None,
+            teacher=teacher,
             teacher_share=share,
         ).mean
 
@@ -251,9 +281,9 @@ def train_adapter(c: Context) -> None:
     strings = {side: attribute_strings(people, text, side) for side in SIDES}
 
     def loss(step: int, generator: torch.Generator) -> Mapping[str, Tensor]:
-        rows = Rows(people, latents, numpy_rng("adapter", p.seed, step), p.adapter_batch)
-        share = teacher_share(step * p.adapter_batch / p.adapter_samples)
-        return personal_loss(model, people, rows, text, strings, generator, share)
+        progress, rng = step * p.adapter_batch / p.adapter_samples, numpy_rng("adapter", p.seed, step)
+        rows = Rows(people, latents, rng, p.adapter_batch, own_share=own_picture_share(progress))
+        return personal_loss(model, people, rows, text, strings, generator, teacher_share(progress))
 
     def validate(_: nn.Module, __: int) -> dict[str, float]:
         return branch_matters(model, people_features(c, "validation"), target_latents(c, "validation"), text)

@@ -57,11 +57,15 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """The inverse of `optimizer_tensors`."""
+    """The inverse of `optimizer_tensors`. Moments take their parameter's memory format: the fused optimiser reads both
+    in storage order, and pairs a channels-last parameter with other elements' moments otherwise."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     slots: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
-        slots.setdefault(int(index), {})[name] = value
+        like = parameters[int(index)]
+        laid_out = torch.empty_like(like, dtype=value.dtype).copy_(value) if value.shape == like.shape else value
+        slots.setdefault(int(index), {})[name] = laid_out
     whole = optimizer.state_dict()
     whole["state"] = slots
     optimizer.load_state_dict(whole)
