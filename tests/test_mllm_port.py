@@ -112,7 +112,9 @@ def test_words_of_the_person_reach_every_answer():
     noted = {"notes_like": ("gold",), "notes_dislike": ("olive", "pop art")}
     assert mllm.score(one, [noise(1)]) != mllm.score(one, [noise(1)], **noted)
     assert not torch.equal(mllm.encode(one).like.last, mllm.encode(one, **noted).like.last)
-    assert mllm.explain(one, threshold=0.0) != mllm.explain(one, threshold=0.0, **noted)
+    assert mllm.explain(one, threshold=0.0, least_weight=0.0) != mllm.explain(
+        one, threshold=0.0, least_weight=0.0, **noted
+    )
     assert history_parts([], **noted)[1:] == [" I like gold.", " I dislike olive, pop art."]
 
 
@@ -140,7 +142,7 @@ def test_choice_does_not_depend_on_the_order():
 
 
 def test_explain_names_known_words_once_with_weight_and_confidence():
-    found = tiny_mllm().explain(history(2, 2, 12), threshold=0.0)
+    found = tiny_mllm().explain(history(2, 2, 12), threshold=0.0, least_weight=0.0)
     names = [word for side in ("likes", "dislikes") for word, _, _ in found[side]]
     assert sorted(names) == ["gold", "olive", "pop art"]
     assert all(0 < weight <= confidence <= 1 for side in found.values() for _, weight, confidence in side)

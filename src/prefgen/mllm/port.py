@@ -194,13 +194,15 @@ class PreferenceMLLM:
         history: History,
         *,
         threshold: float = 0.5,
+        least_weight: float = 0.1,
         notes_like: Sequence[str] = (),
         notes_dislike: Sequence[str] = (),
     ) -> dict[str, list[tuple[str, float, float]]]:
         """What this person likes and dislikes, in words: `{"likes": [(word, weight, confidence), …], "dislikes": …}`.
 
         Confidence is P(the opinion holds); weight is that less P(the opposite opinion holds). Strongest first; only
-        words above `threshold` confidence. The words are those of the model folder's `words.json`.
+        words above `threshold` confidence and of `least_weight`: below it the model hardly tells the two sides apart.
+        The words are those of the model folder's `words.json`.
         """
         names = [word for word, _ in self.words]
         told = history_parts(told_from(history), notes_like=notes_like, notes_dislike=notes_dislike)
@@ -210,7 +212,9 @@ class PreferenceMLLM:
             p[side] = torch.sigmoid(margins / self.word_temperature).tolist()
         found: dict[str, list[tuple[str, float, float]]] = {}
         for side, other in (("like", "dislike"), ("dislike", "like")):
-            held = [(w, a - b, a) for w, a, b in zip(names, p[side], p[other]) if a >= threshold and a > b]
+            held = [
+                (w, a - b, a) for w, a, b in zip(names, p[side], p[other]) if a >= threshold and a - b >= least_weight
+            ]
             found[f"{side}s"] = sorted(held, key=lambda entry: -entry[1])
         return found
 
