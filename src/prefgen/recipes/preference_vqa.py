@@ -39,6 +39,7 @@ from prefgen.recipes.mllm_paint import paint_groups
 from prefgen.recipes.mllm_people import N_PICTURES, scenes_in
 from prefgen.recipes.mllm_pretrain import image_tokens, save_mllm
 from prefgen.recipes.preference_matching import learn_matching
+from prefgen.recipes.presets import Preset
 from prefgen.recipes.vqa_evaluation import evaluate_packed
 from prefgen.recipes.vqa_packs import KINDS, Asked, own_pack, pack_of
 
@@ -217,6 +218,18 @@ def words() -> list[dict[str, str]]:
     return [{"word": v, "family": f} for f, values in FAMILIES.items() for v in values]
 
 
+def vqa_settings(p: Preset) -> LoopSettings:
+    """The loop over whole conversations."""
+    return LoopSettings(
+        n_samples=p.mllm_vqa_samples,
+        batch_size=p.mllm_vqa_batch * QUESTIONS_PER_PACK,
+        learning_rate=p.mllm_vqa_rate,
+        warmup_samples=min(20_000, p.mllm_vqa_samples // 10),
+        ema_decay=0.998,
+        seed=p.seed,
+    )
+
+
 def train_preference_vqa(c: Context) -> None:
     """Fine-tunes, calibrates on validation people and saves to `out/mllm`."""
     folder = c.out / "mllm"
@@ -226,11 +239,9 @@ def train_preference_vqa(c: Context) -> None:
     model, processor = load_pretrained(c.work / "mllm_pretrained")
     frame = chat_frame(processor)
     answers = answer_token(processor, frame, "Yes"), answer_token(processor, frame, "No")
-    features = people_features(
-        model, people_pictures(c.work, "train", p.n_users), c.work / "people" / "train.features.npy"
-    )
-    held_out = people_features(
-        model, people_pictures(c.work, "validation", p.mllm_validation), c.work / "people" / "validation.features.npy"
+    features, held_out = (
+        people_features(model, people_pictures(c.work, split, n), c.work / "people" / f"{split}.features.npy")
+        for split, n in (("train", p.n_users), ("validation", p.mllm_validation))
     )
     torch.manual_seed(p.seed)
     module = PreferenceTraining(model, lora_rank=p.mllm_lora_rank)
@@ -256,23 +267,16 @@ def train_preference_vqa(c: Context) -> None:
         return report
 
     def matching_loop(packs: Callable[[int], list[Asked]], of: LoopSettings) -> Loop:
-        step_loss = lambda step, _: losses_of(packs(step), False)  # noqa: E731
+        def step_loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+            return losses_of(packs(step), False)
+
         current.append(Loop("preference_matching", c.work, module, step_loss, of, validate))
         return current[-1]
 
     current: list[Loop] = []
     if not (c.work / "preference_vqa.checkpoint.safetensors").exists():
         learn_matching(c, matching_loop)
-
-    settings = LoopSettings(
-        n_samples=p.mllm_vqa_samples,
-        batch_size=p.mllm_vqa_batch * QUESTIONS_PER_PACK,
-        learning_rate=p.mllm_vqa_rate,
-        warmup_samples=min(20_000, p.mllm_vqa_samples // 10),
-        ema_decay=0.998,
-        seed=p.seed,
-    )
-    loop = Loop("preference_vqa", c.work, module, loss, settings, validate)
+    loop = Loop("preference_vqa", c.work, module, loss, vqa_settings(p), validate)
     current.append(loop)
     loop.run(c.deadline)
     loop.use_ema()
