@@ -138,7 +138,7 @@ def test_pretraining_reaches_every_part_of_the_model(parts):
         twin_pack(rng, twins_at(0), (1, 2, 3)),
         twin_pack(rng, twins_at(1), (4, 5, 6)),
     ]
-    losses = pretraining_loss(module, processor, chat_frame(processor), packs, module.features(pictures), 2)
+    losses = pretraining_loss(module, processor, chat_frame(processor), packs, module.features(pictures), scenes, 2)
     losses["loss"].backward()
     idle = {name for name, p in module.named_parameters() if p.grad is None or not p.grad.abs().sum()}
     assert idle == set()

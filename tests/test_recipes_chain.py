@@ -75,12 +75,12 @@ def run_in_pieces(preset: Preset, work: Path, stage: str) -> int:
     return calls
 
 
-@pytest.mark.parametrize("stage", ["autoencoder", "clip"])
+@pytest.mark.parametrize("stage", ["autoencoder", "vision"])
 def test_in_pieces_equals_in_one_go(trained: Path, tmp_path: Path, stage: str) -> None:
     for name in STAGES:
         calls = run_in_pieces(SMALLEST, tmp_path, name)
         if name == stage:
             assert calls > 1
             break
-    part = {"autoencoder": "vae", "clip": "image_encoder"}[stage]
+    part = {"autoencoder": "vae", "vision": "image_encoder"}[stage]
     assert files_under(tmp_path / "model" / part) == files_under(trained / "model" / part)

@@ -2,50 +2,55 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from prefgen.agents import training_person
+from prefgen.agents.scene import caption_of
 from prefgen.agents.vocabulary import FAMILIES, all_values
 from prefgen.embedding import PARTS, SideFeatures
-from prefgen.recipes.adapter_words import word_loss, word_targets
+from prefgen.recipes.adapter_words import SILENT_WEIGHT, word_loss, word_targets
 from prefgen.recipes.adapters import (
     ONE_PART_RATE,
-    OWN_PICTURE_LEAST,
-    OWN_PICTURE_ROWS,
     TEACHER_LEAVES,
     TEACHER_SHARE,
+    TWIN_LEAST,
+    TWIN_ROWS,
+    Rows,
+    Twins,
     kept_parts,
-    own_picture_share,
     teacher_share,
-    with_own_pictures,
+    twin_share,
+    with_twins,
 )
-from prefgen.recipes.population import N_COLUMNS, N_HISTORY
+from prefgen.recipes.pictures import scene_at
+from prefgen.recipes.population import N_DISLIKED_TARGETS, N_LIKED_TARGETS, person_pictures
 
 
 def states_of_all_values() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return {value: torch.randn(4, generator=generator) for value in all_values()}
+    return {value: torch.randn(4, generator=generator) for value in ("", *all_values())}
 
 
 @pytest.mark.parametrize("liked", [True, False])
 def test_targets_are_the_mean_states_of_present_opinions(liked: bool) -> None:
     states = states_of_all_values()
     people = [training_person(i) for i in range(12)]
-    targets, held = word_targets(people, states, liked=liked)
+    targets, weights = word_targets(people, states, liked=liked)
     for row, person in enumerate(people):
         tastes = [t.likes if liked else t.dislikes for t in person.current_tastes()]
         for column, family in enumerate(FAMILIES):
             values = [v for taste in tastes for v in taste.get(family, ())]
-            assert bool(held[row, column]) == bool(values)
-            if values:
-                mean = sum(states[v] for v in values) / len(values)
-                torch.testing.assert_close(targets[row, column], mean)
+            assert weights[row, column] == (1.0 if values else SILENT_WEIGHT)
+            mean = sum(states[v] for v in values) / len(values) if values else states[""]
+            torch.testing.assert_close(targets[row, column], mean)
 
 
-def test_loss_counts_held_families_alone() -> None:
-    targets, held = torch.zeros(2, 3, 4), torch.tensor([[True, False, False], [False, True, False]])
+def test_loss_counts_families_by_weight() -> None:
+    targets, held = torch.zeros(2, 3, 4), torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     tokens = torch.zeros(2, 5, 4)
     tokens[0, 1:], tokens[1, 0], tokens[1, 2:] = 7, 7, 7
     assert word_loss(tokens, targets, held) == 0
@@ -55,7 +60,7 @@ def test_loss_counts_held_families_alone() -> None:
 
 
 def test_nobody_with_an_opinion_costs_nothing() -> None:
-    nobody = torch.zeros(2, 3, dtype=torch.bool)
+    nobody = torch.zeros(2, 3)
     assert word_loss(torch.ones(2, 3, 4), torch.zeros(2, 3, 4), nobody) == 0
 
 
@@ -76,24 +81,41 @@ def test_each_part_is_heard_alone_in_some_rows_and_all_parts_in_most():
         assert alone > ONE_PART_RATE / len(PARTS)
 
 
-def test_rows_that_hear_their_own_picture_hear_it_alone() -> None:
-    from types import SimpleNamespace
-
-    clip = torch.randn(3, N_COLUMNS, 5)
+def test_rows_that_hear_a_twin_hear_it_alone() -> None:
     features = SideFeatures(
         last=torch.zeros(3, 2, 4), mean=torch.zeros(3, 2, 4), images=torch.randn(3, 4, 5), weights=torch.ones(3, 4)
     )
-    rows = SimpleNamespace(own=torch.tensor([True, False, True]), users=[2, 0, 1], columns=[1, 0, 6])
-    heard = with_own_pictures(features, SimpleNamespace(clip=clip), rows)  # type: ignore[arg-type]
-    assert torch.equal(heard.images[0, 0], clip[2, N_HISTORY + 1])
-    assert torch.equal(heard.images[2, 0], clip[1, N_HISTORY + 6])
+    rows = SimpleNamespace(twin=torch.tensor([True, False, True]), twin_clip=torch.randn(3, 5))
+    heard = with_twins(features, rows)  # type: ignore[arg-type]
+    assert torch.equal(heard.images[[0, 2], 0], rows.twin_clip[[0, 2]])
     assert heard.weights.tolist() == [[1, 0, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
     assert torch.equal(heard.images[1], features.images[1])
     assert bool((features.weights == 1).all())
 
 
-def test_own_pictures_grow_rarer_and_never_leave() -> None:
-    shares = [own_picture_share(k / 100) for k in range(101)]
-    assert shares[0] == OWN_PICTURE_ROWS
+def test_rows_with_twins_paint_the_picture_whose_twin_they_hear() -> None:
+    people = type("People", (), {"person": lambda self, u: person_pictures(u, "train"), "__len__": lambda self: 6})()
+    latents = np.zeros((6, N_LIKED_TARGETS + N_DISLIKED_TARGETS, 1, 2, 2), dtype=np.float16)
+    twins = Twins(
+        latents=np.arange(1, 41, dtype=np.float16)[:, None, None, None] * np.ones((1, 1, 2, 2), dtype=np.float16),
+        clip=torch.arange(1, 41, dtype=torch.float16)[:, None].expand(40, 3),
+        seed=0,
+    )
+    rows = Rows(people, latents, np.random.default_rng(3), 6, twins=twins, twin_share=0.5)  # type: ignore[arg-type]
+    assert 0 < int(rows.twin.sum()) < 6
+    painted = rows.latents[:, 0, 0, 0]
+    assert torch.equal(painted[rows.twin], rows.twin_clip[rows.twin, 0]), "target and embedding are of one pair"
+    assert bool((painted[~rows.twin] == 0).all())
+    for row in rows.twin.nonzero()[:, 0].tolist():
+        shown = scene_at("train", int(painted[row]) - 1)
+        assert rows.told[row] == caption_of(shown)
+        assert not rows.keep["like"]["sem"][row]
+        assert not rows.keep["dislike"]["core"][row]
+        assert bool(rows.keep["like"]["img"][row])
+
+
+def test_twins_grow_rarer_and_never_leave() -> None:
+    shares = [twin_share(k / 100) for k in range(101)]
+    assert shares[0] == TWIN_ROWS
     assert shares == sorted(shares, reverse=True)
-    assert shares[-1] == pytest.approx(OWN_PICTURE_LEAST)
+    assert shares[-1] == pytest.approx(TWIN_LEAST)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aggdraw
 import numpy as np
@@ -82,9 +82,11 @@ def _shaped(points: np.ndarray, hand: str | None, closed: bool, rng: np.random.G
     if hand == "angular" and closed and len(points) > 9:
         keep = max(4, min(6, len(points) // 5))
         return points[np.linspace(0, len(points), keep, endpoint=False).astype(int)]
-    if hand == "trembling":
-        fine = _resampled(points, 1.7, closed)
-        return fine + np.where(np.arange(len(fine)) % 2 == 0, 1.0, -1.0)[:, None] * rng.uniform(0.5, 1.1, fine.shape)
+    if hand == "trembling" and closed:
+        fine = _resampled(points, 3.4, closed)
+        away = fine - fine.mean(0)
+        away /= np.maximum(np.hypot(*away.T), 1e-6)[:, None]
+        return fine + np.where(np.arange(len(fine)) % 2 == 0, 1.5, -0.7)[:, None] * away
     return points
 
 
@@ -118,64 +120,105 @@ class _Pen:
         if hand is None:
             self._line(points, dark * 0.75 + 0.25 * self.colours.body, 0.9 * w, closed)
         elif hand == "bold":
-            self._line(points, dark * 0.4, 2.6 + 0.6 * w, closed)
-        elif hand == "impulsive":
-            for _ in range(3):
-                self._line(
-                    points + self.rng.uniform(-1.7, 1.7, 2) + self.rng.uniform(-0.35, 0.35, points.shape),
-                    dark,
-                    0.65 * w,
-                    closed,
-                )
+            self._line(points, dark * 0.3, 3.2 + 0.6 * w, closed)
         elif hand == "airy":
-            self._line(points, np.ones(3), 1.5 * w, closed)
+            self._line(points, np.ones(3), 2.2 + 0.5 * w, closed)
         elif hand == "broken":
+            self._line(points, np.ones(3), 2.6 + 0.3 * w, closed)
             dense = _resampled(points, 1.0, closed)
-            for start in range(0, len(dense) - 2, 6):
-                self._line(dense[start : start + 4], dark, 1.3 * w, False)
+            for start in range(0, len(dense) - 2, 7):
+                self._line(dense[start : start + 5], dark * 0.5, 2.4 + 0.3 * w, False)
         elif hand == "echoing":
             middle = points.mean(0)
-            self._line(points, dark, 0.8 * w, closed)
             spread = points - middle
             length = np.maximum(np.hypot(*spread.T), 1e-6)[:, None]
-            self._line(middle + spread * (1 + 2.9 / length), light, 1.0 * w, closed)
-            self._line(middle + spread * (1 + 4.6 / length), dark, 0.9 * w, closed)
+            for away, colour in ((0.0, dark), (3.4, light), (5.4, dark)):
+                self._line(middle + spread * (1 + away / length), colour, 1.0 + 0.4 * w, closed)
         elif hand == "calligraphic":
             ring = np.concatenate([points, points[:1]]) if closed else points
             for a, b in itertools.pairwise(ring):
                 swell = abs(np.sin(np.arctan2(b[1] - a[1], b[0] - a[0]) - 0.8))
-                self._line(np.stack([a, b]), dark * 0.5, (0.3 + 3.4 * swell**2) * (0.7 + 0.3 * w), False)
+                self._line(np.stack([a, b]), dark * 0.5, (0.3 + 3.8 * swell**2) * (0.7 + 0.3 * w), False)
         elif hand == "loose":
-            self._line(points + np.array([2.6, -2.2]), dark, 0.95 * w, closed)
-        elif hand in ("angular", "trembling"):
-            self._line(points, dark, 1.0 * w, closed)
+            self._line(points + np.array([4.6, -3.8]), dark * 0.4, 1.1 + 0.4 * w, closed)
+        elif hand == "angular":
+            self._overshot(points, dark * 0.5, 1.1 + 0.4 * w)
+        elif hand == "trembling":
+            self._line(points, dark * 0.5, 1.1 + 0.4 * w, closed)
+
+    def _overshot(self, points: np.ndarray, colour: np.ndarray, width: float) -> None:
+        """Straight lines along the sides, each run past its corners like a draughtsman's."""
+        for a, b in itertools.pairwise(np.concatenate([points, points[:1]])):
+            length = float(np.hypot(*(b - a)))
+            if length > 3.0:
+                past = (b - a) / length * 4.0
+                self._line(np.stack([a - past, b + past]), colour, width, False)
+
+    def over_all(self, parts: list[np.ndarray]) -> None:
+        """What the hand adds over the whole subject once all its parts stand."""
+        low, high = np.concatenate(parts).min(0), np.concatenate(parts).max(0)
+        middle, half = (low + high) / 2, (high - low) / 2
+        if self.hand == "impulsive":
+            n = 9
+            across = np.linspace(-1.2, 1.2, n) + self.rng.uniform(-0.08, 0.08, n)
+            ends = np.where(np.arange(n) % 2 == 0, 1.0, -1.0) * self.rng.uniform(0.8, 1.3, n)
+            scribble = np.stack([across + 0.3 * ends, ends], 1)
+            self._line(middle + scribble * half, self.colours.dark * 0.5, 0.7 + 0.4 * self.width, False)
+        elif self.hand == "calligraphic":
+            t = np.linspace(0, 1, 22)
+            curve = np.stack([low[0] - 5 + t * (high[0] - low[0] + 10), high[1] + 2.5 + 3.2 * np.sin(t * 9.4)], 1)
+            for k, (a, b) in enumerate(itertools.pairwise(curve)):
+                self._line(np.stack([a, b]), self.colours.dark * 0.5, 0.5 + 3.2 * abs(np.sin(k * 0.45)), False)
+        elif self.hand == "airy":
+            around = np.linspace(0, 2 * np.pi, 13)[:-1] + self.rng.uniform(-0.2, 0.2, 12)
+            radius = 0.5 + self.rng.uniform(0.5, 1.1, 12)
+            white, edge = aggdraw.Brush("white"), aggdraw.Pen(_rgb(self.colours.dark), 0.35 * self.unit)
+            for angle, r in zip(around, radius):
+                x, y = middle + (half + 5.0) * np.array([np.cos(angle), np.sin(angle)])
+                box = [(v * self.unit) for v in (x - r, y - r, x + r, y + r)]
+                self.draw.ellipse(box, edge, white)
 
 
-def _draw_subject(
-    base: Image.Image, scene: Scene, layout: _Layout, colours: Colours, rng: np.random.Generator, unit: float
-) -> np.ndarray:
+@dataclass(frozen=True, kw_only=True)
+class _Drawing:
+    """The placed parts of every copy of the subject: (part, points) in drawing order."""
+
+    copies: list[list[tuple[Part, np.ndarray]]]
+    radius: float
+
+
+def _drawing(scene: Scene, layout: _Layout, rng: np.random.Generator) -> _Drawing:
     hand = scene.values.get("hand")
-    width = 1.0 * 2 ** (0.75 * scene.continuous.get("stroke", 0.0))
-    mask_image = Image.new("L", base.size)
-    draw, mask = aggdraw.Draw(base), aggdraw.Draw(mask_image)
-    pen = _Pen(draw, hand, colours, width, unit, rng)
     mirror, lean = bool(rng.random() < 0.5), float(rng.uniform(-0.06, 0.06))
+    copies = [
+        [
+            (part, _shaped(_placed(part, scene, layout, centre, mirror, lean), hand, part.closed, rng))
+            for part in parts_of(scene.subject)
+        ]
+        for centre in layout.centres
+    ]
+    return _Drawing(copies=copies, radius=layout.radius)
+
+
+def _draw_subject(base: Image.Image, drawing: _Drawing, colours: Colours, unit: float, pen: _Pen | None) -> np.ndarray:
+    """Fills every part, outlined by `pen` if there is one; returns the subject's coverage float32 [h, w]."""
+    mask_image = Image.new("L", base.size)
+    draw, mask = pen.draw if pen else aggdraw.Draw(base), aggdraw.Draw(mask_image)
     white = aggdraw.Brush("white")
-    for centre in layout.centres:
-        drawn = []
-        for part in parts_of(scene.subject):
-            points = _shaped(_placed(part, scene, layout, centre, mirror, lean), hand, part.closed, rng)
+    for copy in drawing.copies:
+        for part, points in copy:
             colour = getattr(colours, part.role)
             if part.closed:
                 draw.polygon(_flat(points, unit), None, aggdraw.Brush(_rgb(colour)))
                 mask.polygon(_flat(points, unit), None, white)
-                if part.role in ("body", "accent"):
-                    drawn.append(points)
+                if pen and part.role in ("body", "accent"):
                     pen.outline(points, True)
             else:
-                stroke_width = (1.5 if part.role == "dark" else 2.0) * unit * max(layout.radius / 19, 0.6)
+                stroke_width = (1.5 if part.role == "dark" else 2.0) * unit * max(drawing.radius / 19, 0.6)
                 draw.line(_flat(points, unit), aggdraw.Pen(_rgb(colour), stroke_width))
                 mask.line(_flat(points, unit), aggdraw.Pen("white", stroke_width))
+        if pen:
+            pen.over_all([points for _, points in copy])
     draw.flush()
     mask.flush()
     return np.asarray(mask_image, dtype=np.float32) / 255
@@ -217,47 +260,68 @@ def paint(scene: Scene, side_px: int = SIDE_PX) -> np.ndarray:
     movement, composition = scene.values.get("movement"), scene.values.get("composition")
     if movement in MOVEMENTS:
         MOVEMENTS[movement](c)
-    if composition == "spotlight":
-        d = np.hypot(f.x - c.centre[0], f.y - c.centre[1])
-        c.shade(-0.55 * np.clip((d - 21) / 2, 0, 1).astype(np.float32))
     before_subject(c, scene.look)
     c.mix(1 - sky, colours.ground)
     draw_setting(c, scene.setting, horizon)
     _ground_lines(c, 1 - sky, horizon)
     if composition == "spotlight":
         c.mix(np.clip(22 - np.hypot(f.x - c.centre[0], f.y - c.centre[1]), 0, 1), colours.light, 0.85)
-    _paste_subject(c, scene, layout)
+    lines = _paste_subject(c, scene, layout)
     if movement in WHOLE_MOVEMENTS:
         WHOLE_MOVEMENTS[movement](c)
-    after_subject(c, scene.look)
     if scene.values.get("medium"):
         MEDIA[scene.values["medium"]](c)
+    _beside_subject(c, scene.look)
+    after_subject(c, scene.look)
     if scene.values.get("texture"):
         TEXTURES[scene.values["texture"]](c)
+    if lines is not None:
+        drawn, where = lines
+        c.image = c.image * (1 - where) + drawn * where
     c.image = _finish(np.clip(c.image, 0, 1), scene)
+    if composition == "spotlight":
+        d = np.hypot(f.x - c.centre[0], f.y - c.centre[1])
+        c.shade(-0.62 * np.clip((d - 21) / 2, 0, 1).astype(np.float32))
     if composition in FRAMES:
         FRAMES[composition](c)
     return (np.clip(c.image, 0, 1) * 255).round().astype(np.uint8)
 
 
-def _paste_subject(c: Canvas, scene: Scene, layout: _Layout) -> None:
-    base = Image.fromarray((np.clip(c.image, 0, 1) * 255).round().astype(np.uint8))
-    before = c.image
-    c.subject = _draw_subject(base, scene, layout, c.colours, c.rng, c.f.unit)
-    _behind_subject(c, scene.look)
+def _paste_subject(c: Canvas, scene: Scene, layout: _Layout) -> tuple[np.ndarray, np.ndarray] | None:
+    """Paints the subject. A hand's lines come back by themselves, as (picture, coverage [h, w, 1]): they are drawn
+    last, over medium and texture, or they would be lost under them."""
+    hand = scene.values.get("hand")
+    width = 1.0 * 2 ** (0.75 * scene.continuous.get("stroke", 0.0))
+    colours, unit = c.colours, c.f.unit
+    drawing = _drawing(scene, layout, c.rng)
+    if hand == "restrained":
+        body = colours.body
+        colours = replace(colours, body=body, accent=body, dark=body, light=body)
+    under = (np.clip(c.image, 0, 1) * 255).round().astype(np.uint8)
+    base = Image.fromarray(under)
+    plain_pen = _Pen(aggdraw.Draw(base), None, colours, width, unit, c.rng) if hand is None else None
+    c.subject = _draw_subject(base, drawing, colours, unit, plain_pen)
     painted = np.asarray(base, dtype=np.float32) / 255
-    changed = np.abs(painted - np.asarray(np.clip(before, 0, 1) * 255).round() / 255).max(-1) > 1e-3
+    changed = np.abs(painted - under / 255).max(-1) > 1e-3
     c.image = np.where(changed[..., None], painted, c.image).astype(np.float32)
+    if hand is None or hand == "restrained":
+        return None
+    lined = Image.fromarray(under)
+    _draw_subject(lined, drawing, colours, unit, _Pen(aggdraw.Draw(lined), hand, colours, width, unit, c.rng))
+    drawn = np.asarray(lined, dtype=np.float32) / 255
+    where = np.clip((np.abs(drawn - painted).max(-1, keepdims=True) - 0.02) * 9, 0, 1)
+    return drawn, where
 
 
-def _behind_subject(c: Canvas, look: str | None) -> None:
-    """The looks that need the subject's silhouette but lie behind it."""
+def _beside_subject(c: Canvas, look: str | None) -> None:
+    """The looks that need the subject's silhouette and lie around it, never on it."""
+    around = 1 - c.subject
     if look == "look-0":
-        glow = np.clip(blurred(c.subject, c.px(2)) * 2.6, 0, 1)
-        c.mix(glow, np.array([1.0, 0.93, 0.45], np.float32), 0.9)
+        glow = np.clip(blurred(c.subject, c.px(3)) * 3.0, 0, 1)
+        c.mix(glow * around, np.array([1.0, 0.93, 0.35], np.float32), 0.9)
     elif look == "look-3":
         slid = np.roll(c.subject, (c.px(3), c.px(9)), (0, 1))
-        c.shade(-0.6 * slid)
+        c.shade(-0.7 * slid * around)
     elif look == "look-7":
         ghost = np.clip(np.roll(c.subject, (-c.px(7), -c.px(8)), (0, 1)), 0, 1)
-        c.mix(ghost, c.colours.accent, 0.5)
+        c.mix(ghost * around, c.colours.accent, 0.7)

@@ -88,23 +88,26 @@ def cubism(c: Canvas) -> None:
 
 
 def impressionism(c: Canvas) -> None:
-    """Short dabs: each takes the colour of a place nearby, and a lightness of its own."""
-    w, h = 4.0, 2.2
-    row = np.floor(c.f.y / h)
-    col = np.floor((c.f.x + (row % 2) * w / 2) / w)
+    """Slanting dabs: each takes the colour of a place nearby, a lightness of its own, and turns warm or cool."""
+    w, h = 5.5, 2.8
+    v = c.f.y + 0.6 * c.f.x
+    row = np.floor(v / h)
+    col = np.floor((c.f.x - 0.6 * c.f.y + (row % 2) * w / 2) / w)
     index = (row * 31 + col).astype(int) % 997
-    dx, dy = c.rng.uniform(-2.4, 2.4, (2, 997)) * c.f.unit
+    dx, dy = c.rng.uniform(-2.0, 2.0, (2, 997)) * c.f.unit
     c.image = displaced(c.image, dx[index], dy[index])
-    c.shade(c.rng.uniform(-0.22, 0.3, 997).astype(np.float32)[index])
+    c.shade(c.rng.uniform(-0.22, 0.28, 997).astype(np.float32)[index])
+    warm = np.where(c.rng.random(997) < 0.5, -1.0, 1.0).astype(np.float32)[index]
+    c.image = c.image + 0.16 * warm[..., None] * np.array([1.0, 0.1, -1.0], np.float32)
 
 
 def pointillism(c: Canvas) -> None:
     """The whole picture in round dots on light ground."""
-    step = 4.0
+    step = 4.6
     row = np.floor(c.f.y / step)
     x = c.f.x + (row % 2) * step / 2
     d = np.hypot(x % step - step / 2, c.f.y % step - step / 2)
-    c.mix(1 - _soft(d - 1.75, 0.9), c.colours.light, 0.6)
+    c.mix(1 - _soft(d - 1.95, 0.9), c.colours.light, 0.8)
 
 
 def expressionism(c: Canvas) -> None:
@@ -204,8 +207,9 @@ def surrealism(c: Canvas) -> None:
 
 
 def grainy(c: Canvas) -> None:
-    """Coarse grain."""
-    c.shade(c.bank(c.f.fine) * 0.42)
+    """Coarse grain: dark and light grit."""
+    grit = c.bank(c.f.fine) + 0.5 * c.bank(c.f.fine)
+    c.shade((0.62 * np.clip(grit * 3 - 1.0, 0, 1) - 0.62 * np.clip(-grit * 3 - 1.0, 0, 1)).astype(np.float32))
 
 
 def woven(c: Canvas) -> None:
@@ -227,10 +231,10 @@ def cracked(c: Canvas) -> None:
 
 def speckled(c: Canvas) -> None:
     """Drops of dark and light spatter."""
-    for i in range(34):
-        x, y, r = *c.rng.uniform(0, 64, 2), c.rng.uniform(0.7, 1.5)
-        lo_x, hi_x = int(max(0, (x - 3) * c.f.unit)), int((x + 3) * c.f.unit) + 1
-        lo_y, hi_y = int(max(0, (y - 3) * c.f.unit)), int((y + 3) * c.f.unit) + 1
+    for i in range(44):
+        x, y, r = *c.rng.uniform(0, 64, 2), c.rng.uniform(0.9, 2.3)
+        lo_x, hi_x = int(max(0, (x - 4) * c.f.unit)), int((x + 4) * c.f.unit) + 1
+        lo_y, hi_y = int(max(0, (y - 4) * c.f.unit)), int((y + 4) * c.f.unit) + 1
         spot = np.s_[lo_y:hi_y, lo_x:hi_x]
         drop = _soft(np.hypot(c.f.x[spot] - x, c.f.y[spot] - y) - r, 0.8)[..., None]
         c.image[spot] = c.image[spot] * (1 - drop) + drop * (0.08 if i % 3 else 0.97)
@@ -254,9 +258,9 @@ def rippled(c: Canvas) -> None:
 
 def marbled(c: Canvas) -> None:
     """Bright and dark veins."""
-    v = c.f.x * 0.16 + c.f.y * 0.08 + 2.6 * c.bank(c.f.smooth)
+    v = c.f.x * 0.1 + c.f.y * 0.05 + 1.7 * c.bank(c.f.smooth)
     vein = np.abs(np.sin(v * np.pi))
-    c.shade((0.72 * _soft(vein - 0.12, 0.2) - 0.16 * vein).astype(np.float32))
+    c.shade((0.75 * _soft(vein - 0.16, 0.22) - 0.3 * vein).astype(np.float32))
 
 
 def perforated(c: Canvas) -> None:
@@ -276,9 +280,10 @@ def crumpled(c: Canvas) -> None:
 
 
 def weathered(c: Canvas) -> None:
-    """Paint flaked off in patches, paper showing."""
-    patch = c.bank(c.f.smooth) * 0.6 + c.bank(c.f.fine) * 0.55
-    c.mix(np.clip((patch - 0.2) * 9, 0, 1).astype(np.float32), np.array([0.95, 0.93, 0.88], np.float32), 0.92)
+    """Paint flaked off in patches, dark at the rim, paper showing."""
+    patch = c.bank(c.f.smooth) + 0.45 * c.bank(c.f.fine)
+    c.mix(np.clip((patch - 0.12) * 9, 0, 1).astype(np.float32), np.array([0.24, 0.19, 0.15], np.float32), 0.85)
+    c.mix(np.clip((patch - 0.32) * 9, 0, 1).astype(np.float32), np.array([0.95, 0.93, 0.88], np.float32), 0.97)
 
 
 # ---------------------------------------------------------------- media: how paint meets paper
@@ -370,8 +375,8 @@ def stained_glass(c: Canvas) -> None:
 
 
 def pixel_art(c: Canvas) -> None:
-    """Three-unit pixels in few tones."""
-    c.image = np.round(_blocks(c, 3) * 6) / 6
+    """Four-unit pixels in few tones."""
+    c.image = np.round(_blocks(c, 4) * 5) / 5
 
 
 def woodcut(c: Canvas) -> None:

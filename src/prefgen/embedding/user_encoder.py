@@ -29,6 +29,8 @@ class UserEncoderConfig:
     n_tokens: int
     sem_layers: tuple[int, ...]
     core_layers: tuple[int, ...]
+    vote_width: int = 0
+    """Width in which each picture is read by itself before the pool; 0 pools linear readings."""
 
 
 class LayerMix(nn.Module):
@@ -49,14 +51,20 @@ class LayerMix(nn.Module):
 class PicturePool(nn.Module):
     """Attention pool over all pictures of a side (ours; the paper takes one, a reviewer fears overfitting to it).
 
-    A picture's weight multiplies its attention, so weight 2 counts like two copies of the picture.
+    A picture's weight multiplies its attention, so weight 2 counts like two copies of the picture. Each picture is read
+    by itself in `vote_width` before the pool and the mean after it, as in Deep Sets (arXiv 1703.06114): what is
+    averaged are votes for what a picture shows, not the pictures.
     """
 
-    def __init__(self, d_clip: int, d_out: int, n_heads: int = 4) -> None:
+    def __init__(self, d_clip: int, d_out: int, n_heads: int = 4, vote_width: int = 0) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(d_clip)
         self.score = nn.Linear(d_clip, n_heads)
-        self.value = nn.Linear(d_clip, d_out)
+        self.value: nn.Module = nn.Linear(d_clip, d_out)
+        self.merge: nn.Module = nn.Identity()
+        if vote_width:
+            self.value = nn.Sequential(nn.Linear(d_clip, vote_width), nn.GELU())
+            self.merge = nn.Linear(vote_width, d_out)
         self.n_heads = n_heads
 
     def forward(self, images: Tensor, weights: Tensor) -> Tensor:
@@ -65,7 +73,7 @@ class PicturePool(nn.Module):
         logits = self.score(x) + weights.clamp_min(1e-12).log()[..., None]
         attention = torch.where(weights[..., None] > 0, logits, -1e4).softmax(1)
         value = self.value(x).unflatten(-1, (self.n_heads, -1))
-        pooled = (attention[..., None] * value).sum(1).flatten(1)
+        pooled = self.merge((attention[..., None] * value).sum(1).flatten(1))
         return pooled * (weights.sum(-1, keepdim=True) > 0)
 
 
@@ -80,7 +88,7 @@ class SideEncoder(nn.Module):
         self.core_mix = LayerMix(config.core_layers, config.d_lm)
         self.core_mean_mix = LayerMix(config.core_layers, config.d_lm)
         self.core_map = nn.Linear(2 * config.d_lm, d)
-        self.img_pool = PicturePool(config.d_clip, d)
+        self.img_pool = PicturePool(config.d_clip, d, vote_width=config.vote_width)
         self.projector = Projector(3 * d, config.d_cross, config.n_tokens)
 
     def embed(self, side: SideFeatures) -> dict[str, Tensor]:

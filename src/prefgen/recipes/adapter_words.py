@@ -26,6 +26,8 @@ from prefgen.recipes.people_features import PeopleFeatures
 BATCH = 128
 MMD_WEIGHT, OWN_STRING_WEIGHT = 0.5, 0.1
 """Alignment: MMD draws the clouds together (paper); a small InfoNCE says whose string is whose (ours)."""
+SILENT_WEIGHT = 0.25
+"""Weight of a family without an opinion, whose token should lie where a text that says nothing lies."""
 
 
 def attribute_strings(people: PeopleFeatures, text: TextEncoding, side: str) -> Tensor:
@@ -36,8 +38,9 @@ def attribute_strings(people: PeopleFeatures, text: TextEncoding, side: str) -> 
 
 
 def word_states(text: TextEncoding) -> dict[str, Tensor]:
-    """Every attribute value's state float [d_text]: the mean over its tokens, the value standing alone."""
-    states = {}
+    """Every attribute value's state float [d_text]: the mean over its tokens, the value standing alone; and `""`, what
+    an empty text leaves at every place."""
+    states = {"": text([""])[0, 1:].mean(0)}
     for value in all_values():
         n = len(text.tokenizer(value, add_special_tokens=False).input_ids)
         states[value] = text([value])[0, 1 : 1 + n].mean(0)
@@ -45,31 +48,28 @@ def word_states(text: TextEncoding) -> dict[str, Tensor]:
 
 
 def word_targets(people: Sequence[Person], states: Mapping[str, Tensor], *, liked: bool) -> tuple[Tensor, Tensor]:
-    """Where each family's token should lie, float [n_people, n_families, d_text], and bool [n_people, n_families]:
-    the mean state of the family's values that the person likes (or dislikes) now; False without an opinion."""
-    d = len(next(iter(states.values())))
-    targets, held = (
-        torch.zeros(len(people), len(FAMILIES), d),
-        torch.zeros(len(people), len(FAMILIES), dtype=torch.bool),
-    )
+    """Where each family's token should lie, float [n_people, n_families, d_text], and its weight, [n_people,
+    n_families]: the mean state of the family's values that the person likes (or dislikes) now, or the silent state."""
+    targets = states[""].expand(len(people), len(FAMILIES), -1).clone()
+    weights = torch.full((len(people), len(FAMILIES)), SILENT_WEIGHT)
     for row, person in enumerate(people):
         for column, family in enumerate(FAMILIES):
             tastes = [t.likes if liked else t.dislikes for t in person.current_tastes()]
             values = [value for taste in tastes for value in taste.get(family, ())]
             if values:
                 targets[row, column] = torch.stack([states[v] for v in values]).mean(0)
-                held[row, column] = True
-    return targets, held
+                weights[row, column] = 1.0
+    return targets, weights
 
 
-def word_loss(tokens: Tensor, targets: Tensor, held: Tensor) -> Tensor:
-    """Mean squared distance of token k from family k's target, over the families a person has an opinion on.
+def word_loss(tokens: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean squared distance of token k from family k's target.
 
     `tokens` [n, n_tokens, d]; tokens beyond the families are free, families beyond the tokens are left out.
     """
     k = min(tokens.shape[1], targets.shape[1])
     error = (tokens[:, :k].float() - targets[:, :k]).square().mean(-1)
-    return (error * held[:, :k]).sum() / held[:, :k].sum().clamp_min(1)
+    return (error * weights[:, :k]).sum() / weights[:, :k].sum().clamp_min(1)
 
 
 def learn_words(
@@ -98,8 +98,8 @@ def learn_words(
         parts: dict[str, Tensor] = {"words": torch.zeros(()), "mmd": torch.zeros(()), "own": torch.zeros(())}
         for side in sides:
             tokens, sem = tokens_of(users, variants, side)
-            targets, held = words[side]
-            parts["words"] = parts["words"] + word_loss(tokens, targets[users], held[users])
+            targets, weights = words[side]
+            parts["words"] = parts["words"] + word_loss(tokens, targets[users], weights[users])
             if sem is not None:
                 there = strings[side][users]
                 parts["mmd"] = parts["mmd"] + mmd2_unbiased(sem.float(), there)

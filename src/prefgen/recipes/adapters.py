@@ -9,7 +9,7 @@ no further network call, and each side has a strength of its own (ours; the pape
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,12 @@ from prefgen.diffusion import flow_matching_loss
 from prefgen.embedding import PARTS, SIDES, SideFeatures, UserEncoder, UserEncoderConfig
 from prefgen.probing import LayerChoice
 from prefgen.recipes.adapter_words import MMD_WEIGHT, OWN_STRING_WEIGHT, attribute_strings, encoder_tokens, learn_words
-from prefgen.recipes.checkpoint import fingerprint, save_json
+from prefgen.recipes.checkpoint import fingerprint, load_tensors, save_json, save_tensors
 from prefgen.recipes.context import Context
-from prefgen.recipes.generator import TIME_MEAN, TextEncoding
+from prefgen.recipes.generator import TIME_MEAN, TextEncoding, cached_latents
 from prefgen.recipes.loop import Loop, LoopSettings
-from prefgen.recipes.people_features import PeopleFeatures, people_features
+from prefgen.recipes.people_features import PeopleFeatures, clip_embeddings, people_features
+from prefgen.recipes.pictures import scene_at
 from prefgen.recipes.population import N_HISTORY, N_LIKED_TARGETS, population
 
 DISLIKED_ROWS = 0.35
@@ -46,16 +47,42 @@ strength."""
 ONE_PART_RATE = 0.15
 """Share of rows that hear one of e_sem, e_core, e_img alone: each must be able to speak by itself."""
 
-OWN_PICTURE_ROWS, OWN_PICTURE_LEAST, OWN_PICTURE_ENDS = 0.7, 0.15, 0.6
-"""Share of rows that hear the embedding of the very picture they paint (the stock IP-Adapter's objective): at the
-start, in the end, and the part of the training over which it falls. What another picture says of this one
-is faint; what it says of itself teaches the adapter at once to listen, to what has no word too (ours)."""
+TWIN_ROWS, TWIN_LEAST, TWIN_ENDS = 0.8, 0.15, 0.7
+"""Share of rows that hear the embedding of a twin, a picture of another subject by the very same hand, and paint the
+first: at the start, in the end, and the part of the training over which it falls. What a person's pictures say of
+another is faint; a twin says all of it but the subject, so the adapter learns at once to listen to style, wordless too,
+and never to the subject, which the stock IP-Adapter's objective (its own picture) would teach it (ours)."""
 
 
-def own_picture_share(progress: float) -> float:
-    """The share of rows that hear their own picture after a part of the training, 0 to 1."""
-    done = min(1.0, progress / OWN_PICTURE_ENDS)
-    return OWN_PICTURE_ROWS + (OWN_PICTURE_LEAST - OWN_PICTURE_ROWS) * done
+def twin_share(progress: float) -> float:
+    """The share of rows that hear a twin after a part of the training, 0 to 1."""
+    done = min(1.0, progress / TWIN_ENDS)
+    return TWIN_ROWS + (TWIN_LEAST - TWIN_ROWS) * done
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twins:
+    """Training pictures with twins. `latents` [n, channels, h, w] of the pictures, `clip` float16 [n, d_clip] of their
+    twins; picture i shows `scene_at("train", i, seed)`."""
+
+    latents: np.ndarray
+    clip: Tensor
+    seed: int
+
+    def scene(self, index: int) -> Scene:
+        """What picture `index` shows."""
+        return scene_at("train", index, self.seed)
+
+
+def twins_of(c: Context) -> Twins:
+    """All twins with their embeddings, computed once."""
+    pictures = c.pictures("twins")
+    path = c.work / f"twins.{len(pictures)}.{fingerprint(c.out / 'image_encoder')}.safetensors"
+    if not path.exists():
+        save_tensors(path, {"clip": clip_embeddings(c.out, pictures)})
+    return Twins(
+        latents=cached_latents(c, n_pictures=len(pictures)), clip=load_tensors(path)["clip"], seed=c.preset.seed
+    )
 
 
 def teacher_share(progress: float) -> float:
@@ -123,7 +150,8 @@ class Rows:
         rng: np.random.Generator,
         n: int,
         disliked_rows: float = DISLIKED_ROWS,
-        own_share: float = 0.0,
+        twins: Twins | None = None,
+        twin_share: float = 0.0,
     ) -> None:
         self.users = [int(u) for u in rng.permutation(len(people))[:n]]
         self.variants = [int(v) for v in rng.choice(3, len(self.users), p=[0.4, 0.25, 0.35])]
@@ -137,14 +165,21 @@ class Rows:
             np.stack([latents[u, k] for u, k in zip(self.users, self.columns)]).astype(np.float32)
         )
         scenes = [(p.liked + p.disliked)[k] for p, k in zip((people.person(u) for u in self.users), self.columns)]
+        self.twin = torch.from_numpy(rng.random(len(self.users)) < twin_share)
+        self.twin_clip = torch.zeros(len(self.users), 0)
+        if twins is not None:
+            drawn = [int(i) for i in rng.integers(0, len(twins.clip), len(self.users))]
+            self.twin_clip = twins.clip[drawn].float()
+            for row in self.twin.nonzero()[:, 0].tolist():
+                scenes[row] = twins.scene(drawn[row])
+                self.latents[row] = torch.from_numpy(twins.latents[drawn[row]].astype(np.float32))
         self.prompts = [adapter_prompt(s, rng, 0.1 if liked else 0.5) for s, liked in zip(scenes, self.liked)]
         self.told = [caption_of(scene) for scene in scenes]
         self.keep = {side: kept_parts(rng, len(self.users)) for side in SIDES}
         heard = torch.from_numpy(rng.random(len(self.users)) >= NOBODY_RATE)
-        self.own = torch.from_numpy(rng.random(len(self.users)) < own_share)
         for side in SIDES:
             self.keep[side] = {
-                part: (kept & ~self.own) | (self.own & (part == "img")) for part, kept in self.keep[side].items()
+                part: (kept & ~self.twin) | (self.twin & (part == "img")) for part, kept in self.keep[side].items()
             }
         liked = torch.tensor(self.liked)
         self.heard = {"like": heard & liked, "dislike": heard & ~liked}
@@ -166,7 +201,7 @@ def personal_loss(
     tokens: dict[str, Tensor] = {}
     mmd, own = torch.zeros(()), torch.zeros(())
     for i, side in enumerate(SIDES):
-        features = with_own_pictures(people.side(rows.users, rows.variants, i), people, rows)
+        features = with_twins(people.side(rows.users, rows.variants, i), rows)
         parts = model.encoder.side(side).embed(features)
         made = model.encoder.side(side).tokens(parts, rows.keep[side])
         tokens[side] = made * (rows.heard[side] & features.present)[:, None, None]
@@ -174,19 +209,18 @@ def personal_loss(
         mmd = mmd + mmd2_unbiased(sem, there)
         own = own + info_nce(sem - sem.mean(0), there - there.mean(0))
     heard = UserTokens(like=tokens["like"], dislike=tokens["dislike"])
-    flow = taught_loss(model.adapter, heard, model.velocity, rows, text, generator, share * ~rows.own)
+    flow = taught_loss(model.adapter, heard, model.velocity, rows, text, generator, share)
     return {"loss": flow + MMD_WEIGHT * mmd + OWN_STRING_WEIGHT * own, "flow": flow, "mmd": mmd, "own": own}
 
 
-def with_own_pictures(features: SideFeatures, people: PeopleFeatures, rows: Rows) -> SideFeatures:
-    """The features with the target's own embedding as the only picture of the rows that hear it."""
-    if not rows.own.any():
+def with_twins(features: SideFeatures, rows: Rows) -> SideFeatures:
+    """The features with the twin's embedding as the only picture of the rows that hear one."""
+    if not rows.twin.any():
         return features
-    columns = torch.tensor([N_HISTORY + k for k in rows.columns])
     images, weights = features.images.clone(), features.weights.clone()
-    images[rows.own], weights[rows.own] = 0.0, 0.0
-    images[rows.own, 0] = people.clip[torch.tensor(rows.users), columns][rows.own].float()
-    weights[rows.own, 0] = 1.0
+    images[rows.twin], weights[rows.twin] = 0.0, 0.0
+    images[rows.twin, 0] = rows.twin_clip[rows.twin]
+    weights[rows.twin, 0] = 1.0
     return replace(features, images=images, weights=weights)
 
 
@@ -261,7 +295,7 @@ def train_adapter(c: Context) -> None:
         return
     p = c.preset
     torch.manual_seed(p.seed)
-    people, latents = people_features(c), target_latents(c)
+    people, latents, twins = people_features(c), target_latents(c), twins_of(c)
     unet: Any = UNet2DConditionModel.from_pretrained(c.out / "unet").eval()
     text = TextEncoding(c.out)
     choice = layer_choice(c, people.last.shape[-2])
@@ -273,6 +307,7 @@ def train_adapter(c: Context) -> None:
         n_tokens=p.user_tokens,
         sem_layers=choice.e_sem,
         core_layers=choice.e_core,
+        vote_width=2 * p.text_width,
     )
     encoder = UserEncoder(config)
     learn_words(c, "adapter", encoder, people, encoder_tokens(encoder, people, PARTS))
@@ -282,7 +317,7 @@ def train_adapter(c: Context) -> None:
 
     def loss(step: int, generator: torch.Generator) -> Mapping[str, Tensor]:
         progress, rng = step * p.adapter_batch / p.adapter_samples, numpy_rng("adapter", p.seed, step)
-        rows = Rows(people, latents, rng, p.adapter_batch, own_share=own_picture_share(progress))
+        rows = Rows(people, latents, rng, p.adapter_batch, twins=twins, twin_share=twin_share(progress))
         return personal_loss(model, people, rows, text, strings, generator, teacher_share(progress))
 
     def validate(_: nn.Module, __: int) -> dict[str, float]:

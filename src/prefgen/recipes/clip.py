@@ -23,7 +23,6 @@ from transformers import (
     CLIPTextModel,
     CLIPTokenizer,
     CLIPVisionConfig,
-    CLIPVisionModelWithProjection,
 )
 
 from prefgen.core import numpy_rng
@@ -118,14 +117,15 @@ class ClipTrainer(nn.Module):
         n = len(pictures)
         images = self.clip.get_image_features(pixel_values=torch.cat([pictures, twins])).pooler_output
         text = self.clip.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
-        contrast = _info_nce(images[:n], text, self.clip.logit_scale)
+        contrast = info_nce_of_pairs(images[:n], text, self.clip.logit_scale)
         style = self.style_head(images)
-        twin = _info_nce(style[:n], style[n:], self.style_scale)
+        twin = info_nce_of_pairs(style[:n], style[n:], self.style_scale)
         bag = F.binary_cross_entropy_with_logits(self.word_head(images[:n]).float(), words, reduction="sum") / n
         return {"loss": contrast + 0.7 * twin + 0.3 * bag, "contrast": contrast, "twin": twin, "bag": bag}
 
 
-def _info_nce(a: Tensor, b: Tensor, log_scale: Tensor) -> Tensor:
+def info_nce_of_pairs(a: Tensor, b: Tensor, log_scale: Tensor) -> Tensor:
+    """Symmetric InfoNCE: row k of `a` [n, d] belongs to row k of `b` [n, d]."""
     logits = F.normalize(a.float(), dim=-1) @ F.normalize(b.float(), dim=-1).T * log_scale.clamp(max=4.0).exp()
     target = torch.arange(len(a))
     return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
@@ -146,8 +146,8 @@ def _retrieval(trainer: Any, c: Context, tokenizer: Any) -> dict[str, float]:
 
 
 def train_clip(c: Context) -> None:
-    """Tokenizer, then CLIP; saved as `tokenizer/`, `text_encoder/`, `image_encoder/` and `feature_extractor/`."""
-    if (c.out / "image_encoder" / "config.json").exists():
+    """Tokenizer, then CLIP, whose text tower is kept: saved as `tokenizer/` and `text_encoder/`."""
+    if (c.out / "text_encoder" / "config.json").exists():
         return
     p = c.preset
     torch.manual_seed(p.seed)
@@ -176,20 +176,20 @@ def train_clip(c: Context) -> None:
     loop = Loop("clip", c.work, trainer, loss, settings, lambda m, _: _retrieval(m, c, tokenizer))
     loop.run(c.deadline)
     loop.use_ema()
-    save_clip(trainer.clip.eval(), tokenizer, c.out)
+    save_text_tower(trainer.clip.eval(), tokenizer, c.out)
 
 
-def save_clip(clip: Any, tokenizer: Any, out: Path) -> None:
-    """The four folders a stock Stable Diffusion pipeline with IP-Adapter expects."""
+def save_image_processor(out: Path) -> None:
+    """Writes `feature_extractor/`."""
+    clip_image_processor().save_pretrained(out / "feature_extractor")
+
+
+def save_text_tower(clip: Any, tokenizer: Any, out: Path) -> None:
+    """Writes `tokenizer/` and `text_encoder/` as a stock Stable Diffusion pipeline expects them."""
     text = CLIPTextModel(clip.config.text_config)
     _copy_same(clip.text_model, text)
-    vision = CLIPVisionModelWithProjection(clip.config.vision_config)
-    _copy_same(clip.vision_model, vision)
-    vision.visual_projection.load_state_dict(clip.visual_projection.state_dict())
     text.eval().save_pretrained(out / "text_encoder")
     tokenizer.save_pretrained(out / "tokenizer")
-    clip_image_processor().save_pretrained(out / "feature_extractor")
-    vision.eval().save_pretrained(out / "image_encoder")
 
 
 def _copy_same(source: nn.Module, target: nn.Module) -> None:

@@ -49,6 +49,7 @@ from prefgen.recipes.mllm_paint import paint_groups
 from prefgen.recipes.mllm_texts import tokenizer_texts
 from prefgen.recipes.pictures import scene_at
 from prefgen.recipes.presets import Preset
+from prefgen.recipes.vision import CHOICES, words_in
 
 DESCRIBE = " Describe this image."
 WHAT = " What is in this image?"
@@ -128,12 +129,26 @@ def twin_pack(rng: np.random.Generator, scenes: tuple[Scene, Scene, Scene], keys
 
 
 class Pretraining(nn.Module):
-    """The model in training, with a throw-away head for the twins' contrast."""
+    """The model in training, with throw-away heads on the image tokens: for the twins' contrast, and for the words.
+
+    The heads make the connector carry over what the tower sees; from the language model's answers alone it kept half.
+    """
 
     def __init__(self, model: Any, n_image_tokens: int, width: int) -> None:
         super().__init__()
         self.model = model
         self.head = nn.Linear(n_image_tokens * width, 96)
+        self.word_heads = nn.ModuleList(
+            [nn.Linear(n_image_tokens * width, 1 + len(words)) for words in CHOICES.values()]
+        )
+
+    def word_loss(self, tokens: Tensor, scenes: list[Scene]) -> Tensor:
+        """Cross-entropy of every picture's words, summed over `CHOICES`; `tokens` [n, n_tokens, width]."""
+        words = torch.tensor([words_in(scene) for scene in scenes])
+        read = tokens.flatten(1)
+        return torch.stack(
+            [F.cross_entropy(head(read).float(), words[:, k]) for k, head in enumerate(self.word_heads)]
+        ).sum()
 
     def features(self, pictures: np.ndarray) -> Tensor:
         """uint8 [n, h, w, 3] to image tokens [n, n_tokens, width]."""
@@ -194,11 +209,18 @@ def start_from_clip(model: Any, folder: Path) -> bool:
 
 
 def pretraining_loss(
-    module: Pretraining, processor: Any, frame: ChatFrame, packs: list[Pack], tokens: Tensor, n_twins: int
+    module: Pretraining,
+    processor: Any,
+    frame: ChatFrame,
+    packs: list[Pack],
+    tokens: Tensor,
+    scenes: list[Scene],
+    n_twins: int,
 ) -> dict[str, Tensor]:
-    """Cross-entropy on answer tokens, and the twins' contrast over the last `3 * n_twins` pictures.
+    """Cross-entropy on answer tokens and on the pictures' words, and the twins' contrast over the last `3 * n_twins`
+    pictures.
 
-    The packs' pictures are indices into `tokens`.
+    The packs' pictures are indices into `tokens`; `scenes` are what they show.
     """
     batch = pack(processor, frame, packs)
     hidden = run_packed(module.model, batch, tokens[torch.tensor(batch.pictures)])
@@ -207,7 +229,8 @@ def pretraining_loss(
     contrast = (
         twin_contrast(module.head, tokens[-3 * n_twins :].unflatten(0, (n_twins, 3))) if n_twins else ce.new_zeros(())
     )
-    return {"loss": ce + 0.2 * contrast, "answers": ce, "twins": contrast}
+    words = module.word_loss(tokens, scenes)
+    return {"loss": ce + 0.5 * contrast + 0.2 * words, "answers": ce, "twins": contrast, "words": words}
 
 
 @torch.no_grad()
@@ -269,12 +292,14 @@ def train_mllm_pretrain(c: Context) -> None:
             np.sort(rng.integers(0, len(pictures), n_single)),
             np.sort(rng.integers(0, len(twins), n_twins)),
         )
-        packs = [picture_pack(rng, scene_at("train", int(i), p.seed), k) for k, i in enumerate(single)]
-        for k, i in enumerate(paired):
-            start = n_single + 3 * k
-            packs.append(twin_pack(rng, twins_at(int(i), "train", p.seed), (start, start + 1, start + 2)))
+        scenes = [scene_at("train", int(i), p.seed) for i in single]
+        packs = [picture_pack(rng, scene, k) for k, scene in enumerate(scenes)]
+        for i in paired:
+            group, start = twins_at(int(i), "train", p.seed), len(scenes)
+            packs.append(twin_pack(rng, group, (start, start + 1, start + 2)))
+            scenes += group
         tokens = module.features(np.concatenate([pictures[single], twins[paired].reshape(-1, *pictures.shape[1:])]))
-        return pretraining_loss(module, processor, frame, packs, tokens, n_twins)
+        return pretraining_loss(module, processor, frame, packs, tokens, scenes, n_twins)
 
     def validate(_: nn.Module, __: int) -> dict[str, float]:
         shown = c.pictures("validation")[: p.mllm_validation]

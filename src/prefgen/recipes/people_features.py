@@ -19,6 +19,8 @@ from prefgen.recipes.checkpoint import fingerprint, load_tensors, save_tensors
 from prefgen.recipes.context import Context
 from prefgen.recipes.population import N_COLUMNS, PersonPictures, person_pictures, population
 
+PEOPLE_A_FILE = 250
+"""People whose features one file holds: what a broken run may lose."""
 N_VARIANTS = 3
 """Histories drawn from each person's pictures: 4+4, all of them, and a random unbalanced part."""
 
@@ -98,20 +100,33 @@ class PeopleFeatures:
 def people_features(c: Context, split: str = "train") -> PeopleFeatures:
     """The features of a split's people, computed on first use (in parts, so that a broken run loses little)."""
     images = population(c, split)
-    made_by = fingerprint(c.out / "mllm", c.out / "image_encoder")
-    parts = [_part(c, split, images, start, made_by) for start in range(0, len(images), 250)]
+    starts = range(0, len(images), PEOPLE_A_FILE)
+    parts = [{**_clip_part(c, split, images, start), **_states_part(c, split, images, start)} for start in starts]
     whole = {k: torch.cat([p[k] for p in parts]) for k in ("last", "mean", "clip")}
     return PeopleFeatures(split=split, seed=c.preset.seed, **whole)
 
 
-def _part(c: Context, split: str, images: np.ndarray, start: int, made_by: str) -> dict[str, Tensor]:
-    path = c.work / "people" / made_by / f"{split}.{start:06d}.safetensors"
+def _part_file(c: Context, split: str, start: int, made_by: str) -> Path:
+    """Each encoder's part lies by the weights that made it, so that a new one leaves the other's work standing."""
+    return c.work / "people" / f"{made_by}.{fingerprint(c.out / made_by)}" / f"{split}.{start:06d}.safetensors"
+
+
+def _clip_part(c: Context, split: str, images: np.ndarray, start: int) -> dict[str, Tensor]:
+    path = _part_file(c, split, start, "image_encoder")
     if not path.exists():
-        stop = min(start + 250, len(images))
-        clip = clip_embeddings(c.out, images[start:stop].reshape(-1, *images.shape[2:]))
+        part = images[start : start + PEOPLE_A_FILE]
+        clip = clip_embeddings(c.out, part.reshape(-1, *images.shape[2:]))
+        save_tensors(path, {"clip": clip.unflatten(0, (-1, N_COLUMNS))})
+    return load_tensors(path)
+
+
+def _states_part(c: Context, split: str, images: np.ndarray, start: int) -> dict[str, Tensor]:
+    path = _part_file(c, split, start, "mllm")
+    if not path.exists():
+        stop = min(start + PEOPLE_A_FILE, len(images))
         last, mean = _states(c, split, images, start, stop)
-        save_tensors(path, {"clip": clip.unflatten(0, (-1, N_COLUMNS)), "last": last.half(), "mean": mean.half()})
-        c.say(f"features of {split} people {start} to {stop}")
+        save_tensors(path, {"last": last.half(), "mean": mean.half()})
+        c.say(f"states of {split} people {start} to {stop}")
     return load_tensors(path)
 
 

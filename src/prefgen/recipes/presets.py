@@ -34,6 +34,15 @@ class Preset:
     clip_samples: int = 130_000
     clip_batch: int = 128
     clip_rate: float = 1e-3
+    # vision tower
+    vision_width: int = 160
+    vision_layers: int = 6
+    vision_samples: int = 1_000_000
+    vision_batch: int = 128
+    """A quarter plain training pictures, a quarter people's, half groups of hands."""
+    vision_rate: float = 1e-3
+    vision_groups: int = 12_000
+    """Groups of eight pictures by four hands."""
     # generator
     unet_channels: tuple[int, ...] = (96, 160, 224)
     unet_pictures: int = 120_000
@@ -52,8 +61,8 @@ class Preset:
     mllm_rate: float = 6e-4
     mllm_vocabulary: int = 2048
     """Tokens of the MLLM's own tokenizer (at most 4,000)."""
-    mllm_vision_width: int = 128
-    mllm_vision_layers: int = 5
+    mllm_vision_width: int = 160
+    mllm_vision_layers: int = 6
     mllm_twins: int = 30_000
     """Groups of three pictures for the by-whose-hand questions of pretraining."""
     mllm_validation: int = 100
@@ -114,6 +123,11 @@ PRESETS: dict[str, Preset] = {
         clip_text_layers=2,
         clip_samples=640,
         clip_batch=32,
+        vision_width=32,
+        vision_layers=1,
+        vision_samples=256,
+        vision_batch=32,
+        vision_groups=16,
         unet_channels=(32, 64),
         unet_samples=256,
         unet_batch=8,

@@ -14,6 +14,7 @@ from prefgen.recipes.presets import Preset
 STAGES: dict[str, tuple[str, str]] = {
     "autoencoder": ("autoencoder", "train_autoencoder"),
     "clip": ("clip", "train_clip"),
+    "vision": ("vision", "train_vision"),
     "generator": ("generator", "train_generator"),
     "mllm": ("mllm_pretrain", "train_mllm_pretrain"),
     "preferences": ("preference_vqa", "train_preference_vqa"),
