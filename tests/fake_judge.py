@@ -100,7 +100,7 @@ class FakeChain:
         self.adapter = trained_adapter(self.pipe.unet)
         self.image_encoder = FakeImageEncoder()
         self.projectors = {side: Projector(9, D_CROSS, N_TOKENS).eval() for side in ("like", "dislike")}
-        self.user_encoder = self.encoders = self
+        self.user_encoder = self
 
     def side(self, name: str) -> _Side:
         """The encoder of one side, as `UserEncoder.side`."""

@@ -37,11 +37,6 @@ class Chain(Protocol):
         ...
 
     @property
-    def encoders(self) -> Any:
-        """Everything that looks at a history (`prefgen.pipeline.Encoders`)."""
-        ...
-
-    @property
     def image_encoder(self) -> Any:
         """The CLIP picture encoder (a `CLIPVisionModelWithProjection`)."""
         ...

@@ -79,11 +79,12 @@ def learn_words(
     people: PeopleFeatures,
     tokens_of: Callable[[list[int], list[int], str], tuple[Tensor, Tensor | None]],
     sides: Sequence[str] = SIDES,
+    frozen: Sequence[str] = ("text_encoder", "image_encoder", "mllm"),
 ) -> None:
     """Trains `module` so that `tokens_of(users, variants, side)` says the side's words.
 
     It returns tokens [n, n_tokens, d] and, where the model has one, `e_sem` [n, d_text], which is drawn to the states
-    of the whole attribute strings as in the training that follows.
+    of the whole attribute strings as in the training that follows. `frozen` names what the features were made by.
     """
     p, text = c.preset, TextEncoding(c.out)
     states = word_states(text)
@@ -115,7 +116,7 @@ def learn_words(
         decay_fraction=0.5,
         bf16=False,
     )
-    made_from = fingerprint(*(c.out / part for part in ("text_encoder", "image_encoder", "mllm")))
+    made_from = fingerprint(*(c.out / part for part in frozen))
     loop = Loop(f"{name}-words", c.work, module, loss, settings, None, made_from=made_from)
     loop.run(c.deadline)
     loop.use_ema()

@@ -8,8 +8,9 @@ no further network call, and each side has a strength of its own (ours; the pape
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,8 +92,10 @@ def teacher_share(progress: float) -> float:
     return TEACHER_SHARE * min(1.0, max(0.0, (end - progress) / (end - begin)))
 
 
-def kept_parts(rng: np.random.Generator, n: int) -> dict[str, Tensor]:
-    """bool [n] for each part: whether a row hears it."""
+def kept_parts(rng: np.random.Generator, n: int, heard: Sequence[str] = PARTS) -> dict[str, Tensor]:
+    """bool [n] for each part: whether a row hears it. A single part `heard` is heard in every row."""
+    if len(heard) == 1:
+        return {part: torch.full((n,), part in heard) for part in PARTS}
     kept = {part: rng.random(n) >= PART_DROP_RATE for part in PARTS}
     alone, chosen = rng.random(n) < ONE_PART_RATE, rng.integers(0, len(PARTS), n)
     return {part: torch.from_numpy(np.where(alone, chosen == k, kept[part])) for k, part in enumerate(PARTS)}
@@ -128,11 +131,16 @@ def adapter_prompt(scene: Scene, rng: np.random.Generator, empty_rate: float) ->
 
 
 class PersonalGenerator(nn.Module):
-    """What is trained: user encoder and adapter. The frozen network is held outside the module's parameters."""
+    """What is trained: user encoder and adapter. The frozen network is held outside the module's parameters.
 
-    def __init__(self, encoder: UserEncoder, adapter: UserAdapter, unet: UNet2DConditionModel) -> None:
+    `heard` names the parts of the user embedding that are ever heard.
+    """
+
+    def __init__(
+        self, encoder: UserEncoder, adapter: UserAdapter, unet: UNet2DConditionModel, heard: Sequence[str] = PARTS
+    ) -> None:
         super().__init__()
-        self.encoder, self.adapter = encoder, adapter
+        self.encoder, self.adapter, self.heard = encoder, adapter, tuple(heard)
         self.network: list[UNet2DConditionModel] = [unet.requires_grad_(False)]
 
     def velocity(self, x: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
@@ -152,6 +160,7 @@ class Rows:
         disliked_rows: float = DISLIKED_ROWS,
         twins: Twins | None = None,
         twin_share: float = 0.0,
+        heard: Sequence[str] = PARTS,
     ) -> None:
         self.users = [int(u) for u in rng.permutation(len(people))[:n]]
         self.variants = [int(v) for v in rng.choice(3, len(self.users), p=[0.4, 0.25, 0.35])]
@@ -175,14 +184,14 @@ class Rows:
                 self.latents[row] = torch.from_numpy(twins.latents[drawn[row]].astype(np.float32))
         self.prompts = [adapter_prompt(s, rng, 0.1 if liked else 0.5) for s, liked in zip(scenes, self.liked)]
         self.told = [caption_of(scene) for scene in scenes]
-        self.keep = {side: kept_parts(rng, len(self.users)) for side in SIDES}
-        heard = torch.from_numpy(rng.random(len(self.users)) >= NOBODY_RATE)
+        self.keep = {side: kept_parts(rng, len(self.users), heard) for side in SIDES}
+        spoken = torch.from_numpy(rng.random(len(self.users)) >= NOBODY_RATE)
         for side in SIDES:
             self.keep[side] = {
                 part: (kept & ~self.twin) | (self.twin & (part == "img")) for part, kept in self.keep[side].items()
             }
         liked = torch.tensor(self.liked)
-        self.heard = {"like": heard & liked, "dislike": heard & ~liked}
+        self.heard = {"like": spoken & liked, "dislike": spoken & ~liked}
 
 
 def personal_loss(
@@ -205,9 +214,10 @@ def personal_loss(
         parts = model.encoder.side(side).embed(features)
         made = model.encoder.side(side).tokens(parts, rows.keep[side])
         tokens[side] = made * (rows.heard[side] & features.present)[:, None, None]
-        sem, there = parts["sem"].float(), strings[side][rows.users]
-        mmd = mmd + mmd2_unbiased(sem, there)
-        own = own + info_nce(sem - sem.mean(0), there - there.mean(0))
+        if "sem" in model.heard:
+            sem, there = parts["sem"].float(), strings[side][rows.users]
+            mmd = mmd + mmd2_unbiased(sem, there)
+            own = own + info_nce(sem - sem.mean(0), there - there.mean(0))
     heard = UserTokens(like=tokens["like"], dislike=tokens["dislike"])
     flow = taught_loss(model.adapter, heard, model.velocity, rows, text, generator, share)
     return {"loss": flow + MMD_WEIGHT * mmd + OWN_STRING_WEIGHT * own, "flow": flow, "mmd": mmd, "own": own}
@@ -262,7 +272,7 @@ def branch_matters(
     users = list(range(len(people)))
     features = people.side(users, [0] * len(users), 0)
     parts = model.encoder.like.embed(features)
-    tokens = model.encoder.like.tokens(parts)
+    tokens = model.encoder.like.tokens(parts, {part: torch.full((len(users),), part in model.heard) for part in PARTS})
     z = torch.from_numpy(latents[:, 0].astype(np.float32))
     prompts = text([caption_of(people.person(u).liked[0], []) for u in users])
     found: dict[str, float] = {}
@@ -293,15 +303,32 @@ def train_adapter(c: Context) -> None:
     """Trains user encoder and adapter on the frozen generator; saved as `user_encoder/` and `adapter/`."""
     if (c.out / "user_encoder" / "config.json").exists():
         return
+    people = {split: people_features(c, split) for split in ("train", "validation")}
+    choice = layer_choice(c, people["train"].last.shape[-2])
+    train_personal(c, "adapter", people, choice, PARTS, c.out)
+    save_json(c.out / "layers.json", choice.to_json())
+
+
+def train_personal(
+    c: Context,
+    name: str,
+    people: Mapping[str, PeopleFeatures],
+    choice: LayerChoice,
+    heard: Sequence[str],
+    folder: Path,
+) -> None:
+    """A user encoder of which only the parts `heard` are ever heard, and its adapter; saved below `folder`.
+
+    `people` are the features of the `train` and the `validation` split.
+    """
     p = c.preset
     torch.manual_seed(p.seed)
-    people, latents, twins = people_features(c), target_latents(c), twins_of(c)
+    crowd, latents, twins = people["train"], target_latents(c), twins_of(c)
     unet: Any = UNet2DConditionModel.from_pretrained(c.out / "unet").eval()
     text = TextEncoding(c.out)
-    choice = layer_choice(c, people.last.shape[-2])
     config = UserEncoderConfig(
-        d_lm=people.last.shape[-1],
-        d_clip=people.clip.shape[-1],
+        d_lm=crowd.last.shape[-1],
+        d_clip=crowd.clip.shape[-1],
         d_text=p.text_width,
         d_cross=unet.config.cross_attention_dim,
         n_tokens=p.user_tokens,
@@ -310,24 +337,28 @@ def train_adapter(c: Context) -> None:
         vote_width=2 * p.text_width,
     )
     encoder = UserEncoder(config)
-    learn_words(c, "adapter", encoder, people, encoder_tokens(encoder, people, PARTS))
-    model = PersonalGenerator(encoder, UserAdapter.for_unet(unet, init="copy"), unet)
+    frozen = FROZEN if "sem" in heard or "core" in heard else FROZEN[:-1]
+    learn_words(c, name, encoder, crowd, encoder_tokens(encoder, crowd, heard), frozen=frozen)
+    model = PersonalGenerator(encoder, UserAdapter.for_unet(unet, init="copy"), unet, heard)
     model.adapter.inject(unet)
-    strings = {side: attribute_strings(people, text, side) for side in SIDES}
+    strings = {side: attribute_strings(crowd, text, side) for side in SIDES}
 
     def loss(step: int, generator: torch.Generator) -> Mapping[str, Tensor]:
         progress, rng = step * p.adapter_batch / p.adapter_samples, numpy_rng("adapter", p.seed, step)
-        rows = Rows(people, latents, rng, p.adapter_batch, twins=twins, twin_share=twin_share(progress))
-        return personal_loss(model, people, rows, text, strings, generator, teacher_share(progress))
+        rows = Rows(crowd, latents, rng, p.adapter_batch, twins=twins, twin_share=twin_share(progress), heard=heard)
+        return personal_loss(model, crowd, rows, text, strings, generator, teacher_share(progress))
 
     def validate(_: nn.Module, __: int) -> dict[str, float]:
-        return branch_matters(model, people_features(c, "validation"), target_latents(c, "validation"), text)
+        return branch_matters(model, people["validation"], target_latents(c, "validation"), text)
 
-    run_adapter_loop(c, "adapter", model, loss, validate)
+    run_adapter_loop(c, name, model, loss, validate, frozen=frozen)
     model.adapter.eject()
-    model.encoder.eval().save(c.out / "user_encoder")
-    save_adapter(model.adapter, c.out / "adapter", torch.float16)
-    save_json(c.out / "layers.json", choice.to_json())
+    model.encoder.eval().save(folder / "user_encoder")
+    save_adapter(model.adapter, folder / "adapter", torch.float16)
+
+
+FROZEN = ("unet", "vae", "text_encoder", "image_encoder", "mllm")
+"""What an adapter is trained on; a checkpoint on other parts is refused."""
 
 
 def run_adapter_loop(
@@ -336,6 +367,7 @@ def run_adapter_loop(
     model: nn.Module,
     loss: Callable[[int, torch.Generator], Mapping[str, Tensor]],
     validate: Callable[[nn.Module, int], Mapping[str, float]] | None,
+    frozen: Sequence[str] = FROZEN,
 ) -> None:
     """The same loop, length, batch and rates for our adapter and for every baseline's."""
     p = c.preset
@@ -347,7 +379,7 @@ def run_adapter_loop(
         weight_decay=0.01,
         decay_fraction=0.3,
     )
-    made_from = fingerprint(*(c.out / part for part in ("unet", "vae", "text_encoder", "image_encoder", "mllm")))
+    made_from = fingerprint(*(c.out / part for part in frozen))
     loop = Loop(name, c.work, model, loss, settings, validate, made_from=made_from)
     loop.run(c.deadline)
     loop.use_ema()

@@ -2,7 +2,8 @@
 
 `ip_adapter` is the stock objective: a picture's own embedding paints that picture. `ip_adapter_user` hears the mean of
 a person's liked embeddings and paints a liked picture of another prompt; it learns the words of a taste first and from
-the network told more, as our adapter does.
+the network told more, as our adapter does. `e_img_only` is our whole method without a language model: user encoder and
+adapter trained as ours, twins included, on the pictures' CLIP embeddings alone.
 """
 
 from __future__ import annotations
@@ -22,8 +23,18 @@ from prefgen.alignment import Projector
 from prefgen.core import numpy_rng
 from prefgen.diffusion import flow_matching_loss
 from prefgen.embedding import SIDES, SideFeatures
+from prefgen.probing import LayerChoice
 from prefgen.recipes.adapter_words import learn_words
-from prefgen.recipes.adapters import NOBODY_RATE, Rows, run_adapter_loop, target_latents, taught_loss, teacher_share
+from prefgen.recipes.adapters import (
+    FROZEN,
+    NOBODY_RATE,
+    Rows,
+    run_adapter_loop,
+    target_latents,
+    taught_loss,
+    teacher_share,
+    train_personal,
+)
 from prefgen.recipes.checkpoint import save_json
 from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
@@ -32,6 +43,8 @@ from prefgen.recipes.population import N_HISTORY
 from prefgen.recipes.presets import Preset
 
 BASELINES = ("ip_adapter", "ip_adapter_user")
+E_IMG_ONLY = "e_img_only"
+NO_STATES = LayerChoice(e_core=(0,), e_sem=(0,), reason="no language model is heard")
 
 
 class ImagePrompt(nn.Module):
@@ -57,12 +70,16 @@ def train_baselines(c: Context) -> None:
     for name in BASELINES:
         if not (baselines_folder(c) / name / "config.json").exists():
             _train(c, name)
+    folder = baselines_folder(c) / E_IMG_ONLY
+    if not (folder / "adapter").is_dir():
+        people = {split: people_features(c, split, states=False) for split in ("train", "validation")}
+        train_personal(c, E_IMG_ONLY, people, NO_STATES, ("img",), folder)
 
 
 def _train(c: Context, name: str) -> None:
     p = c.preset
     torch.manual_seed(p.seed)
-    people, latents = people_features(c), target_latents(c)
+    people, latents = people_features(c, states=False), target_latents(c)
     unet: Any = UNet2DConditionModel.from_pretrained(c.out / "unet").eval().requires_grad_(False)
     d_clip = people.clip.shape[-1]
     model = ImagePrompt(
@@ -74,9 +91,9 @@ def _train(c: Context, name: str) -> None:
         def mean_tokens(users: list[int], variants: list[int], side: str) -> tuple[Tensor, None]:
             return model.projector(mean_embedding(people.side(users, variants, SIDES.index(side)))), None
 
-        learn_words(c, name, model.projector, people, mean_tokens, sides=("like",))
+        learn_words(c, name, model.projector, people, mean_tokens, sides=("like",), frozen=FROZEN[2:-1])
     model.adapter.inject(unet)
-    run_adapter_loop(c, name, model, _loss_of(c, name, model, unet, people, latents), None)
+    run_adapter_loop(c, name, model, _loss_of(c, name, model, unet, people, latents), None, frozen=FROZEN[:-1])
     model.adapter.eject()
     _save(model, baselines_folder(c) / name, d_clip=d_clip, d_cross=unet.config.cross_attention_dim, preset=p)
 

@@ -97,13 +97,19 @@ class PeopleFeatures:
         )
 
 
-def people_features(c: Context, split: str = "train") -> PeopleFeatures:
-    """The features of a split's people, computed on first use (in parts, so that a broken run loses little)."""
+def people_features(c: Context, split: str = "train", *, states: bool = True) -> PeopleFeatures:
+    """The features of a split's people, computed on first use (in parts, so that a broken run loses little).
+
+    Without `states` nobody is read by an MLLM: every state is one single zero.
+    """
     images = population(c, split)
     starts = range(0, len(images), PEOPLE_A_FILE)
-    parts = [{**_clip_part(c, split, images, start), **_states_part(c, split, images, start)} for start in starts]
-    whole = {k: torch.cat([p[k] for p in parts]) for k in ("last", "mean", "clip")}
-    return PeopleFeatures(split=split, seed=c.preset.seed, **whole)
+    clip = torch.cat([_clip_part(c, split, images, start)["clip"] for start in starts])
+    last = mean = torch.zeros(len(images), N_VARIANTS, 2, 1, 1)
+    if states:
+        parts = [_states_part(c, split, images, start) for start in starts]
+        last, mean = (torch.cat([part[k] for part in parts]) for k in ("last", "mean"))
+    return PeopleFeatures(split=split, seed=c.preset.seed, last=last, mean=mean, clip=clip)
 
 
 def _part_file(c: Context, split: str, start: int, made_by: str) -> Path:

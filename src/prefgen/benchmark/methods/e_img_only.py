@@ -1,50 +1,54 @@
-"""Our model without its language model: only the pictures' CLIP embeddings are heard."""
+"""Our method without its language model: only the pictures' CLIP embeddings are heard, by weights trained so."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
-
 import torch
 
-from prefgen.adapter import UserTokens
+from prefgen.adapter import UserTokens, load_adapter
+from prefgen.benchmark.chain import clip_embeddings
 from prefgen.benchmark.methods.prefgen import PrefGenMethod
+from prefgen.benchmark.methods.protocol import Bench, NotRun
 from prefgen.benchmark.tasks import Shelf
-from prefgen.embedding import PARTS, SIDES
-from prefgen.pipeline import WordEdits, person_tokens, stored_history
-
-
-@contextmanager
-def only_parts(user_encoder: Any, *kept: str) -> Iterator[None]:
-    """While open, every part of the user embedding but `kept` is blank where it enters the projector.
-
-    That is what training's dropout of a part does.
-    """
-
-    def blank(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        parts = arguments[0].chunk(len(PARTS), -1)
-        return (torch.cat([x if name in kept else torch.zeros_like(x) for name, x in zip(PARTS, parts)], -1),)
-
-    with ExitStack() as stack:
-        for side in SIDES:
-            handle = user_encoder.side(side).projector.register_forward_pre_hook(blank)
-            stack.callback(handle.remove)
-        yield
+from prefgen.core import ModelError
+from prefgen.embedding import SIDES, SideFeatures, UserEncoder
 
 
 class ImageEmbeddingMethod(PrefGenMethod):
-    """`PrefGen` with `e_sem` and `e_core` blanked."""
+    """`PrefGen` with a user encoder and an adapter that were trained on `e_img` alone, as long and on the same people.
+
+    Blanking the other parts of the whole model would starve it: that model learned to lean on them.
+    """
 
     name = "e_img_only"
 
-    def tokens(self, shelf: Shelf) -> UserTokens:
-        """One row of tokens that carry `e_img` alone.
+    def __init__(
+        self, bench: Bench, *, guidance_scale: float = 3.0, like_strength: float = 1.0, dislike_strength: float = 1.0
+    ) -> None:
+        folder = bench.baselines / self.name
+        if not (folder / "user_encoder").is_dir():
+            raise NotRun(f"because there are no weights in {folder.parent.name}/{folder.name}")
+        super().__init__(
+            bench, guidance_scale=guidance_scale, like_strength=like_strength, dislike_strength=dislike_strength
+        )
+        try:
+            self.encoder = UserEncoder.load(folder / "user_encoder")
+            self.adapter = load_adapter(folder / "adapter", bench.chain.pipe.unet).eval()
+        except ModelError as error:
+            raise NotRun(f"because its weights cannot be used: {error.message}") from error
 
-        Computed from the history past the model's memory of embeddings, so that neither a whole embedding is read from
-        it nor a blanked one left in it.
-        """
-        history = stored_history(shelf.history(with_prompts=False))
-        encoders = self.bench.chain.encoders
-        with only_parts(encoders.user_encoder, "img"):
-            return person_tokens(history, WordEdits(), encoders)
+    @torch.no_grad()
+    def tokens(self, shelf: Shelf) -> UserTokens:
+        """One row of tokens that carry `e_img` alone; a side without pictures is nobody."""
+        return UserTokens(**{side: self._side(side, shelf) for side in SIDES})
+
+    def _side(self, side: str, shelf: Shelf) -> torch.Tensor:
+        pictures, config = shelf.liked if side == "like" else shelf.disliked, self.encoder.config
+        if not pictures:
+            return torch.zeros(1, config.n_tokens, config.d_cross)
+        seen = clip_embeddings(self.bench.chain, pictures)[None]
+        nothing = torch.zeros(1, 1, config.d_lm)
+        encoder = self.encoder.side(side)
+        parts = encoder.embed(
+            SideFeatures(last=nothing, mean=nothing, images=seen, weights=torch.ones(1, len(pictures)))
+        )
+        return encoder.tokens(parts, {part: torch.tensor([part == "img"]) for part in parts})

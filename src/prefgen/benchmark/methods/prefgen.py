@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from prefgen.adapter import UserTokens
+from prefgen.adapter import UserAdapter, UserTokens
 from prefgen.benchmark.chain import paint_tasks, tokens_of_shelf
 from prefgen.benchmark.methods.protocol import Bench, Need
 from prefgen.benchmark.tasks import Shelf, Task
@@ -24,6 +24,7 @@ class PrefGenMethod:
     ) -> None:
         self.bench, self.guidance_scale = bench, guidance_scale
         self.like_strength, self.dislike_strength = like_strength, dislike_strength
+        self.adapter: UserAdapter = bench.chain.adapter
 
     def shelf(self, task: Task) -> Shelf:
         """Whose pictures the model is shown."""
@@ -43,7 +44,7 @@ class PrefGenMethod:
             self.bench.sampling,
             guidance_scale=self.guidance_scale,
             tokens=[rows[id(self.shelf(t))] for t in tasks],
-            adapter=self.bench.chain.adapter,
+            adapter=self.adapter,
             like_strength=self.like_strength,
             dislike_strength=self.dislike_strength,
         )
