@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from prefgen.agents.treatments import Canvas
+from prefgen.agents.canvas import Canvas
 
 
 def before_subject(c: Canvas, look: str | None) -> None:

@@ -9,13 +9,17 @@ import aggdraw
 import numpy as np
 from PIL import Image
 
+from prefgen.agents.canvas import Canvas
 from prefgen.agents.fields import blurred, fields
+from prefgen.agents.frames import FRAMES
 from prefgen.agents.looks import after_subject, before_subject
+from prefgen.agents.media import MEDIA
+from prefgen.agents.movements import MOVEMENTS, WHOLE_MOVEMENTS
 from prefgen.agents.palettes import PALETTES, Colours, natural
 from prefgen.agents.scene import Scene
 from prefgen.agents.settings import draw_setting
 from prefgen.agents.subjects import Part, natural_hues, parts_of
-from prefgen.agents.treatments import FRAMES, MEDIA, MOVEMENTS, TEXTURES, WHOLE_MOVEMENTS, Canvas
+from prefgen.agents.textures import TEXTURES
 
 SIDE_PX = 64
 """The side of a training picture in pixels."""

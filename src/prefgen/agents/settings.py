@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from prefgen.agents.canvas import Canvas
 from prefgen.agents.palettes import hsv
-from prefgen.agents.treatments import Canvas
 
 
 def _tint(c: Canvas, hue: float, saturation: float = 0.4, value: float = 0.72) -> np.ndarray:
