@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 
 import aggdraw
@@ -16,6 +15,7 @@ from prefgen.agents.looks import after_subject, before_subject
 from prefgen.agents.media import MEDIA
 from prefgen.agents.movements import MOVEMENTS, WHOLE_MOVEMENTS
 from prefgen.agents.palettes import PALETTES, Colours, natural
+from prefgen.agents.pen import Pen, flat, rgb, shaped
 from prefgen.agents.scene import Scene
 from prefgen.agents.settings import draw_setting
 from prefgen.agents.subjects import Part, natural_hues, parts_of
@@ -70,119 +70,6 @@ def _placed(
     return _turned(points * layout.radius + np.array(centre), layout.tilt)
 
 
-def _flat(points: np.ndarray, unit: float) -> list[float]:
-    return (points * unit).ravel().tolist()
-
-
-def _resampled(points: np.ndarray, spacing: float, closed: bool) -> np.ndarray:
-    ring = np.concatenate([points, points[:1]]) if closed else points
-    length = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(ring, axis=0).T))])
-    n = max(4, int(length[-1] / spacing))
-    at = np.linspace(0, length[-1], n, endpoint=not closed)
-    return np.stack([np.interp(at, length, ring[:, i]) for i in (0, 1)], 1)
-
-
-def _shaped(points: np.ndarray, hand: str | None, closed: bool, rng: np.random.Generator) -> np.ndarray:
-    if hand == "angular" and closed and len(points) > 9:
-        keep = max(4, min(6, len(points) // 5))
-        return points[np.linspace(0, len(points), keep, endpoint=False).astype(int)]
-    if hand == "trembling" and closed:
-        fine = _resampled(points, 3.4, closed)
-        away = fine - fine.mean(0)
-        away /= np.maximum(np.hypot(*away.T), 1e-6)[:, None]
-        return fine + np.where(np.arange(len(fine)) % 2 == 0, 1.5, -0.7)[:, None] * away
-    return points
-
-
-def _rgb(colour: np.ndarray) -> tuple[int, int, int]:
-    r, g, b = (np.clip(colour, 0, 1) * 255).round().astype(int).tolist()
-    return r, g, b
-
-
-class _Pen:
-    """Draws closed and open lines by hand style onto an aggdraw surface."""
-
-    def __init__(
-        self,
-        draw: aggdraw.Draw,
-        hand: str | None,
-        colours: Colours,
-        width: float,
-        unit: float,
-        rng: np.random.Generator,
-    ):
-        self.draw, self.hand, self.unit, self.rng = draw, hand, unit, rng
-        self.colours, self.width = colours, width
-
-    def _line(self, points: np.ndarray, colour: np.ndarray, width: float, closed: bool) -> None:
-        ring = np.concatenate([points, points[:1]]) if closed else points
-        self.draw.line(_flat(ring, self.unit), aggdraw.Pen(_rgb(colour), width * self.unit))
-
-    def outline(self, points: np.ndarray, closed: bool) -> None:
-        """The outline of one part in the pen's hand."""
-        hand, w, dark, light = self.hand, self.width, self.colours.dark, self.colours.light
-        if hand is None:
-            self._line(points, dark * 0.75 + 0.25 * self.colours.body, 0.9 * w, closed)
-        elif hand == "bold":
-            self._line(points, dark * 0.3, 3.2 + 0.6 * w, closed)
-        elif hand == "airy":
-            self._line(points, np.ones(3), 2.2 + 0.5 * w, closed)
-        elif hand == "broken":
-            self._line(points, np.ones(3), 2.6 + 0.3 * w, closed)
-            dense = _resampled(points, 1.0, closed)
-            for start in range(0, len(dense) - 2, 7):
-                self._line(dense[start : start + 5], dark * 0.5, 2.4 + 0.3 * w, False)
-        elif hand == "echoing":
-            middle = points.mean(0)
-            spread = points - middle
-            length = np.maximum(np.hypot(*spread.T), 1e-6)[:, None]
-            for away, colour in ((0.0, dark), (3.4, light), (5.4, dark)):
-                self._line(middle + spread * (1 + away / length), colour, 1.0 + 0.4 * w, closed)
-        elif hand == "calligraphic":
-            ring = np.concatenate([points, points[:1]]) if closed else points
-            for a, b in itertools.pairwise(ring):
-                swell = abs(np.sin(np.arctan2(b[1] - a[1], b[0] - a[0]) - 0.8))
-                self._line(np.stack([a, b]), dark * 0.5, (0.3 + 3.8 * swell**2) * (0.7 + 0.3 * w), False)
-        elif hand == "loose":
-            self._line(points + np.array([4.6, -3.8]), dark * 0.4, 1.1 + 0.4 * w, closed)
-        elif hand == "angular":
-            self._overshot(points, dark * 0.5, 1.1 + 0.4 * w)
-        elif hand == "trembling":
-            self._line(points, dark * 0.5, 1.1 + 0.4 * w, closed)
-
-    def _overshot(self, points: np.ndarray, colour: np.ndarray, width: float) -> None:
-        """Straight lines along the sides, each run past its corners like a draughtsman's."""
-        for a, b in itertools.pairwise(np.concatenate([points, points[:1]])):
-            length = float(np.hypot(*(b - a)))
-            if length > 3.0:
-                past = (b - a) / length * 4.0
-                self._line(np.stack([a - past, b + past]), colour, width, False)
-
-    def over_all(self, parts: list[np.ndarray]) -> None:
-        """What the hand adds over the whole subject once all its parts stand."""
-        low, high = np.concatenate(parts).min(0), np.concatenate(parts).max(0)
-        middle, half = (low + high) / 2, (high - low) / 2
-        if self.hand == "impulsive":
-            n = 9
-            across = np.linspace(-1.2, 1.2, n) + self.rng.uniform(-0.08, 0.08, n)
-            ends = np.where(np.arange(n) % 2 == 0, 1.0, -1.0) * self.rng.uniform(0.8, 1.3, n)
-            scribble = np.stack([across + 0.3 * ends, ends], 1)
-            self._line(middle + scribble * half, self.colours.dark * 0.5, 0.7 + 0.4 * self.width, False)
-        elif self.hand == "calligraphic":
-            t = np.linspace(0, 1, 22)
-            curve = np.stack([low[0] - 5 + t * (high[0] - low[0] + 10), high[1] + 2.5 + 3.2 * np.sin(t * 9.4)], 1)
-            for k, (a, b) in enumerate(itertools.pairwise(curve)):
-                self._line(np.stack([a, b]), self.colours.dark * 0.5, 0.5 + 3.2 * abs(np.sin(k * 0.45)), False)
-        elif self.hand == "airy":
-            around = np.linspace(0, 2 * np.pi, 13)[:-1] + self.rng.uniform(-0.2, 0.2, 12)
-            radius = 0.5 + self.rng.uniform(0.5, 1.1, 12)
-            white, edge = aggdraw.Brush("white"), aggdraw.Pen(_rgb(self.colours.dark), 0.35 * self.unit)
-            for angle, r in zip(around, radius):
-                x, y = middle + (half + 5.0) * np.array([np.cos(angle), np.sin(angle)])
-                box = [(v * self.unit) for v in (x - r, y - r, x + r, y + r)]
-                self.draw.ellipse(box, edge, white)
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Drawing:
     """The placed parts of every copy of the subject: (part, points) in drawing order."""
@@ -196,7 +83,7 @@ def _drawing(scene: Scene, layout: _Layout, rng: np.random.Generator) -> _Drawin
     mirror, lean = bool(rng.random() < 0.5), float(rng.uniform(-0.06, 0.06))
     copies = [
         [
-            (part, _shaped(_placed(part, scene, layout, centre, mirror, lean), hand, part.closed, rng))
+            (part, shaped(_placed(part, scene, layout, centre, mirror, lean), hand, part.closed))
             for part in parts_of(scene.subject)
         ]
         for centre in layout.centres
@@ -204,7 +91,7 @@ def _drawing(scene: Scene, layout: _Layout, rng: np.random.Generator) -> _Drawin
     return _Drawing(copies=copies, radius=layout.radius)
 
 
-def _draw_subject(base: Image.Image, drawing: _Drawing, colours: Colours, unit: float, pen: _Pen | None) -> np.ndarray:
+def _draw_subject(base: Image.Image, drawing: _Drawing, colours: Colours, unit: float, pen: Pen | None) -> np.ndarray:
     """Fills every part, outlined by `pen` if there is one; returns the subject's coverage float32 [h, w]."""
     mask_image = Image.new("L", base.size)
     draw, mask = pen.draw if pen else aggdraw.Draw(base), aggdraw.Draw(mask_image)
@@ -213,14 +100,14 @@ def _draw_subject(base: Image.Image, drawing: _Drawing, colours: Colours, unit: 
         for part, points in copy:
             colour = getattr(colours, part.role)
             if part.closed:
-                draw.polygon(_flat(points, unit), None, aggdraw.Brush(_rgb(colour)))
-                mask.polygon(_flat(points, unit), None, white)
+                draw.polygon(flat(points, unit), None, aggdraw.Brush(rgb(colour)))
+                mask.polygon(flat(points, unit), None, white)
                 if pen and part.role in ("body", "accent"):
                     pen.outline(points, True)
             else:
                 stroke_width = (1.5 if part.role == "dark" else 2.0) * unit * max(drawing.radius / 19, 0.6)
-                draw.line(_flat(points, unit), aggdraw.Pen(_rgb(colour), stroke_width))
-                mask.line(_flat(points, unit), aggdraw.Pen("white", stroke_width))
+                draw.line(flat(points, unit), aggdraw.Pen(rgb(colour), stroke_width))
+                mask.line(flat(points, unit), aggdraw.Pen("white", stroke_width))
         if pen:
             pen.over_all([points for _, points in copy])
     draw.flush()
@@ -303,7 +190,7 @@ def _paste_subject(c: Canvas, scene: Scene, layout: _Layout) -> tuple[np.ndarray
         colours = replace(colours, body=body, accent=body, dark=body, light=body)
     under = (np.clip(c.image, 0, 1) * 255).round().astype(np.uint8)
     base = Image.fromarray(under)
-    plain_pen = _Pen(aggdraw.Draw(base), None, colours, width, unit, c.rng) if hand is None else None
+    plain_pen = Pen(aggdraw.Draw(base), None, colours, width, unit, c.rng) if hand is None else None
     c.subject = _draw_subject(base, drawing, colours, unit, plain_pen)
     painted = np.asarray(base, dtype=np.float32) / 255
     changed = np.abs(painted - under / 255).max(-1) > 1e-3
@@ -311,7 +198,7 @@ def _paste_subject(c: Canvas, scene: Scene, layout: _Layout) -> tuple[np.ndarray
     if hand is None or hand == "restrained":
         return None
     lined = Image.fromarray(under)
-    _draw_subject(lined, drawing, colours, unit, _Pen(aggdraw.Draw(lined), hand, colours, width, unit, c.rng))
+    _draw_subject(lined, drawing, colours, unit, Pen(aggdraw.Draw(lined), hand, colours, width, unit, c.rng))
     drawn = np.asarray(lined, dtype=np.float32) / 255
     where = np.clip((np.abs(drawn - painted).max(-1, keepdims=True) - 0.02) * 9, 0, 1)
     return drawn, where
