@@ -13,12 +13,13 @@ from prefgen.agents.scene import SEED_CLASSES
 from prefgen.core import numpy_rng
 from prefgen.mllm import history_parts
 from prefgen.mllm.chat import pictures_in
-from prefgen.recipes.mllm_people import N_EVERYTHING, N_ONE, N_PICTURES, pairs_of, scenes_of
+from prefgen.recipes.mllm_people import ASPECT_FAMILIES, N_EVERYTHING, N_ONE, N_PICTURES, pairs_of, scenes_of
 from prefgen.recipes.mllm_pretrain import picture_pack, twin_pack, twins_at
 from prefgen.recipes.mllm_texts import tokenizer_texts
 from prefgen.recipes.preference_vqa import batch_at
 from prefgen.recipes.vqa_evaluation import evaluation_pack
-from prefgen.recipes.vqa_packs import ASPECT_FAMILIES, KINDS, Asked, chosen_slots, pack_of, slots_of, told
+from prefgen.recipes.vqa_packs import KINDS, Asked, pack_of
+from prefgen.recipes.vqa_slots import chosen_slots, slots_of, told
 
 PEOPLE = range(6)
 KIND_NAMES = tuple(KINDS)

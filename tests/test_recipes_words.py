@@ -11,8 +11,8 @@ import torch
 from prefgen.agents import training_person
 from prefgen.agents.scene import caption_of
 from prefgen.agents.vocabulary import FAMILIES, all_values
-from prefgen.embedding import PARTS, SideFeatures
-from prefgen.recipes.adapter_words import SILENT_WEIGHT, word_loss, word_targets
+from prefgen.embedding import PARTS, SideFeatures, UserEncoder, UserEncoderConfig
+from prefgen.recipes.adapter_words import SILENT_WEIGHT, picture_tokens, scene_targets, word_loss, word_targets
 from prefgen.recipes.adapters import (
     ONE_PART_RATE,
     TEACHER_LEAVES,
@@ -20,7 +20,6 @@ from prefgen.recipes.adapters import (
     TWIN_LEAST,
     TWIN_ROWS,
     Rows,
-    Twins,
     kept_parts,
     teacher_share,
     twin_share,
@@ -28,6 +27,7 @@ from prefgen.recipes.adapters import (
 )
 from prefgen.recipes.pictures import scene_at
 from prefgen.recipes.population import N_DISLIKED_TARGETS, N_LIKED_TARGETS, person_pictures
+from prefgen.recipes.twins import Twins
 
 
 def states_of_all_values() -> dict[str, torch.Tensor]:
@@ -62,6 +62,35 @@ def test_loss_counts_families_by_weight() -> None:
 def test_nobody_with_an_opinion_costs_nothing() -> None:
     nobody = torch.zeros(2, 3)
     assert word_loss(torch.ones(2, 3, 4), torch.zeros(2, 3, 4), nobody) == 0
+
+
+def test_a_picture_says_its_own_words_and_is_silent_elsewhere() -> None:
+    states = states_of_all_values()
+    scenes = [scene_at("train", i) for i in range(20)]
+    targets, weights = scene_targets(scenes, states)
+    assert targets.shape == (20, len(FAMILIES), 4)
+    for row, scene in enumerate(scenes):
+        for column, family in enumerate(FAMILIES):
+            value = scene.values.get(family, "")
+            assert torch.equal(targets[row, column], states[value])
+            assert weights[row, column] == (1.0 if value else SILENT_WEIGHT)
+
+
+def test_one_picture_speaks_as_a_side_of_that_picture_alone() -> None:
+    config = UserEncoderConfig(
+        d_lm=4, d_clip=5, d_text=8, d_cross=6, n_tokens=3, sem_layers=(0,), core_layers=(1,), vote_width=12
+    )
+    torch.manual_seed(0)
+    encoder = UserEncoder(config)
+    shown = torch.randn(3, 5)
+    spoken = picture_tokens(encoder)(shown, "dislike")
+    features = SideFeatures(
+        last=torch.randn(3, 2, 4), mean=torch.randn(3, 2, 4), images=shown[:, None], weights=torch.ones(3, 1)
+    )
+    side = encoder.side("dislike")
+    alone = side.tokens(side.embed(features), {part: torch.full((3,), part == "img") for part in PARTS})
+    torch.testing.assert_close(spoken, alone)
+    assert not torch.allclose(spoken, picture_tokens(encoder)(shown, "like"))
 
 
 def test_the_teacher_has_left_before_the_training_ends():

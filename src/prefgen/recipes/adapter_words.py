@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from prefgen.agents.people import Person, attribute_string
+from prefgen.agents.scene import Scene
 from prefgen.agents.vocabulary import FAMILIES, all_values
 from prefgen.alignment import info_nce, mmd2_unbiased
 from prefgen.core import numpy_rng
@@ -22,6 +23,7 @@ from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.people_features import PeopleFeatures
+from prefgen.recipes.twins import Twins
 
 BATCH = 128
 MMD_WEIGHT, OWN_STRING_WEIGHT = 0.5, 0.1
@@ -62,6 +64,14 @@ def word_targets(people: Sequence[Person], states: Mapping[str, Tensor], *, like
     return targets, weights
 
 
+def scene_targets(scenes: Sequence[Scene], states: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The same for single pictures: each family's token should lie where the picture's own value does."""
+    said = [[scene.values.get(family, "") for family in FAMILIES] for scene in scenes]
+    targets = torch.stack([torch.stack([states[value] for value in row]) for row in said])
+    weights = torch.tensor([[1.0 if value else SILENT_WEIGHT for value in row] for row in said])
+    return targets, weights
+
+
 def word_loss(tokens: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Weighted mean squared distance of token k from family k's target.
 
@@ -77,13 +87,16 @@ def learn_words(
     name: str,
     module: nn.Module,
     people: PeopleFeatures,
+    twins: Twins,
     tokens_of: Callable[[list[int], list[int], str], tuple[Tensor, Tensor | None]],
+    picture_tokens: Callable[[Tensor, str], Tensor],
     sides: Sequence[str] = SIDES,
     frozen: Sequence[str] = ("text_encoder", "image_encoder", "mllm"),
 ) -> None:
-    """Trains `module` so that `tokens_of(users, variants, side)` says the side's words.
+    """Trains `module` so that `tokens_of(users, variants, side)` says the side's words, and
+    `picture_tokens(embeddings, side)` those of one picture each, which has many more words to teach than people have.
 
-    It returns tokens [n, n_tokens, d] and, where the model has one, `e_sem` [n, d_text], which is drawn to the states
+    `tokens_of` returns tokens [n, n_tokens, d] and, where the model has one, `e_sem` [n, d_text], drawn to the states
     of the whole attribute strings as in the training that follows. `frozen` names what the features were made by.
     """
     p, text = c.preset, TextEncoding(c.out)
@@ -96,8 +109,11 @@ def learn_words(
         rng = numpy_rng("words", p.seed, step)
         users = [int(u) for u in rng.permutation(len(people))[:BATCH]]
         variants = [int(v) for v in rng.integers(0, 3, len(users))]
-        parts: dict[str, Tensor] = {"words": torch.zeros(()), "mmd": torch.zeros(()), "own": torch.zeros(())}
+        parts: dict[str, Tensor] = {name: torch.zeros(()) for name in ("words", "pictures", "mmd", "own")}
+        shown = [int(i) for i in rng.integers(0, len(twins.clip), BATCH)]
+        seen, said = twins.clip[shown].float(), scene_targets([twins.scene(i) for i in shown], states)
         for side in sides:
+            parts["pictures"] = parts["pictures"] + word_loss(picture_tokens(seen, side), *said)
             tokens, sem = tokens_of(users, variants, side)
             targets, weights = words[side]
             parts["words"] = parts["words"] + word_loss(tokens, targets[users], weights[users])
@@ -105,7 +121,8 @@ def learn_words(
                 there = strings[side][users]
                 parts["mmd"] = parts["mmd"] + mmd2_unbiased(sem.float(), there)
                 parts["own"] = parts["own"] + info_nce(sem.float() - sem.float().mean(0), there - there.mean(0))
-        return {"loss": parts["words"] + MMD_WEIGHT * parts["mmd"] + OWN_STRING_WEIGHT * parts["own"], **parts}
+        spoken = parts["words"] + parts["pictures"]
+        return {"loss": spoken + MMD_WEIGHT * parts["mmd"] + OWN_STRING_WEIGHT * parts["own"], **parts}
 
     settings = LoopSettings(
         n_samples=p.adapter_word_samples,
@@ -133,3 +150,14 @@ def encoder_tokens(
         return encoder.side(side).tokens(parts, keep), parts["sem"] if "sem" in keep_parts else None
 
     return tokens_of
+
+
+def picture_tokens(encoder: UserEncoder) -> Callable[[Tensor, str], Tensor]:
+    """`picture_tokens` for a user encoder: one picture is all there is of a side."""
+
+    def tokens(embeddings: Tensor, side: str) -> Tensor:
+        pooled = encoder.side(side).img_pool(embeddings[:, None], torch.ones(len(embeddings), 1))
+        nothing = torch.zeros_like(pooled)
+        return encoder.side(side).tokens({"sem": nothing, "core": nothing, "img": pooled})
+
+    return tokens

@@ -9,7 +9,7 @@ no further network call, and each side has a strength of its own (ours; the pape
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,21 @@ from prefgen.core import numpy_rng, torch_generator
 from prefgen.diffusion import flow_matching_loss
 from prefgen.embedding import PARTS, SIDES, SideFeatures, UserEncoder, UserEncoderConfig
 from prefgen.probing import LayerChoice
-from prefgen.recipes.adapter_words import MMD_WEIGHT, OWN_STRING_WEIGHT, attribute_strings, encoder_tokens, learn_words
-from prefgen.recipes.checkpoint import fingerprint, load_tensors, save_json, save_tensors
+from prefgen.recipes.adapter_words import (
+    MMD_WEIGHT,
+    OWN_STRING_WEIGHT,
+    attribute_strings,
+    encoder_tokens,
+    learn_words,
+    picture_tokens,
+)
+from prefgen.recipes.checkpoint import fingerprint, save_json
 from prefgen.recipes.context import Context
-from prefgen.recipes.generator import TIME_MEAN, TextEncoding, cached_latents
+from prefgen.recipes.generator import TIME_MEAN, TextEncoding
 from prefgen.recipes.loop import Loop, LoopSettings
-from prefgen.recipes.people_features import PeopleFeatures, clip_embeddings, people_features
-from prefgen.recipes.pictures import scene_at
+from prefgen.recipes.people_features import PeopleFeatures, people_features
 from prefgen.recipes.population import N_HISTORY, N_LIKED_TARGETS, population
+from prefgen.recipes.twins import Twins, twins_of
 
 DISLIKED_ROWS = 0.35
 """Share of rows that paint what a person hates."""
@@ -59,31 +66,6 @@ def twin_share(progress: float) -> float:
     """The share of rows that hear a twin after a part of the training, 0 to 1."""
     done = min(1.0, progress / TWIN_ENDS)
     return TWIN_ROWS + (TWIN_LEAST - TWIN_ROWS) * done
-
-
-@dataclass(frozen=True, kw_only=True)
-class Twins:
-    """Training pictures with twins. `latents` [n, channels, h, w] of the pictures, `clip` float16 [n, d_clip] of their
-    twins; picture i shows `scene_at("train", i, seed)`."""
-
-    latents: np.ndarray
-    clip: Tensor
-    seed: int
-
-    def scene(self, index: int) -> Scene:
-        """What picture `index` shows."""
-        return scene_at("train", index, self.seed)
-
-
-def twins_of(c: Context) -> Twins:
-    """All twins with their embeddings, computed once."""
-    pictures = c.pictures("twins")
-    path = c.work / f"twins.{len(pictures)}.{fingerprint(c.out / 'image_encoder')}.safetensors"
-    if not path.exists():
-        save_tensors(path, {"clip": clip_embeddings(c.out, pictures)})
-    return Twins(
-        latents=cached_latents(c, n_pictures=len(pictures)), clip=load_tensors(path)["clip"], seed=c.preset.seed
-    )
 
 
 def teacher_share(progress: float) -> float:
@@ -338,7 +320,8 @@ def train_personal(
     )
     encoder = UserEncoder(config)
     frozen = FROZEN if "sem" in heard or "core" in heard else FROZEN[:-1]
-    learn_words(c, name, encoder, crowd, encoder_tokens(encoder, crowd, heard), frozen=frozen)
+    speak = encoder_tokens(encoder, crowd, heard), picture_tokens(encoder)
+    learn_words(c, name, encoder, crowd, twins, *speak, frozen=frozen)
     model = PersonalGenerator(encoder, UserAdapter.for_unet(unet, init="copy"), unet, heard)
     model.adapter.inject(unet)
     strings = {side: attribute_strings(crowd, text, side) for side in SIDES}

@@ -41,6 +41,7 @@ from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.people_features import PeopleFeatures, people_features
 from prefgen.recipes.population import N_HISTORY
 from prefgen.recipes.presets import Preset
+from prefgen.recipes.twins import twins_of
 
 BASELINES = ("ip_adapter", "ip_adapter_user")
 E_IMG_ONLY = "e_img_only"
@@ -91,7 +92,11 @@ def _train(c: Context, name: str) -> None:
         def mean_tokens(users: list[int], variants: list[int], side: str) -> tuple[Tensor, None]:
             return model.projector(mean_embedding(people.side(users, variants, SIDES.index(side)))), None
 
-        learn_words(c, name, model.projector, people, mean_tokens, sides=("like",), frozen=FROZEN[2:-1])
+        def picture_tokens(embeddings: Tensor, side: str) -> Tensor:
+            return model.projector(embeddings)
+
+        speak = mean_tokens, picture_tokens
+        learn_words(c, name, model.projector, people, twins_of(c), *speak, sides=("like",), frozen=FROZEN[2:-1])
     model.adapter.inject(unet)
     run_adapter_loop(c, name, model, _loss_of(c, name, model, unet, people, latents), None, frozen=FROZEN[:-1])
     model.adapter.eject()

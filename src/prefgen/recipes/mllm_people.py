@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -29,6 +30,7 @@ from prefgen.agents import (
 )
 from prefgen.agents.scene import painter_seed
 from prefgen.core import Aspect, numpy_rng
+from prefgen.recipes.mllm_paint import paint_groups
 
 PairKind = Literal["everything", "one", "aspect"]
 N_EVERYTHING, N_ONE, N_ASPECT = 10, 4, 1
@@ -177,3 +179,8 @@ def scenes_of(index: int, split: str = "train") -> list[Scene]:
 def scenes_in(split: str) -> partial[list[Scene]]:
     """`scenes_of` for one split, importable by spawned processes."""
     return partial(scenes_of, split=split)
+
+
+def people_pictures(work: Path, split: str, n_people: int) -> np.ndarray:
+    """uint8 [n_people, N_PICTURES, 64, 64, 3] of a split's people, painted on first use."""
+    return paint_groups(work / "people" / f"{split}.npy", scenes_in(split), n_people, N_PICTURES)

@@ -15,7 +15,9 @@ from prefgen.mllm import Pack, history_parts
 from prefgen.recipes.context import Context
 from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.mllm_people import N_EVERYTHING, N_ONE, pairs_of
-from prefgen.recipes.vqa_packs import Asked, chosen_slots, slots_of, told, told_sides, yes_no_branches
+from prefgen.recipes.vqa_branches import yes_no_branches
+from prefgen.recipes.vqa_packs import Asked
+from prefgen.recipes.vqa_slots import chosen_slots, slots_of, told, told_sides
 
 QUESTIONS_PER_PACK = 8
 """Questions that one history counts for in the number of samples seen."""

@@ -35,8 +35,7 @@ from prefgen.mllm import (
 from prefgen.recipes.checkpoint import save_json
 from prefgen.recipes.context import Context
 from prefgen.recipes.loop import Loop, LoopSettings
-from prefgen.recipes.mllm_paint import paint_groups
-from prefgen.recipes.mllm_people import N_PICTURES, scenes_in
+from prefgen.recipes.mllm_people import people_pictures
 from prefgen.recipes.mllm_pretrain import image_tokens, save_mllm
 from prefgen.recipes.preference_matching import learn_matching
 from prefgen.recipes.presets import Preset
@@ -49,11 +48,6 @@ SIDE_LOSS, PICTURES_LOSS = 0.5, 1.0
 """Weights of the throw-away heads' losses."""
 QUESTIONS_PER_PACK = 12
 """Questions that one history counts for in the number of samples seen."""
-
-
-def people_pictures(work: Path, split: str, n_people: int) -> np.ndarray:
-    """uint8 [n_people, N_PICTURES, 64, 64, 3] of a split's people, painted on first use."""
-    return paint_groups(work / "people" / f"{split}.npy", scenes_in(split), n_people, N_PICTURES)
 
 
 @torch.no_grad()

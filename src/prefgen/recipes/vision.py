@@ -29,7 +29,7 @@ from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.mllm_paint import paint_groups
-from prefgen.recipes.mllm_people import N_PICTURES, scenes_in, scenes_of
+from prefgen.recipes.mllm_people import N_PICTURES, people_pictures, scenes_of
 from prefgen.recipes.pictures import scene_at
 from prefgen.recipes.presets import Preset
 
@@ -144,11 +144,6 @@ def group_pictures(c: Context, split: str) -> np.ndarray:
     return paint_groups(c.work / "hands" / f"{split}.npy", scenes, n, PER_GROUP)
 
 
-def person_pictures_seen(c: Context) -> np.ndarray:
-    """uint8 [n_people, N_PICTURES, 64, 64, 3]: the preference stage's pictures, which crowd more words together."""
-    return paint_groups(c.work / "people" / "train.npy", scenes_in("train"), c.preset.n_users, N_PICTURES)
-
-
 def cached_words(path: Path, n: int, row: Any) -> np.ndarray:
     """int16 [n, ..., n_choices] of `row(i)`, computed once."""
     if path.exists() and len(known := np.load(path)) >= n:
@@ -189,7 +184,7 @@ def train_vision(c: Context) -> None:
     torch.manual_seed(p.seed)
     text = TextEncoding(c.out)
     module = VisionTraining(new_tower(p), p.text_width)
-    plain, people, groups = c.pictures(), person_pictures_seen(c), group_pictures(c, "train")
+    plain, people, groups = c.pictures(), people_pictures(c.work, "train", p.n_users), group_pictures(c, "train")
     cache = c.work / "hands"
     words = [
         cached_words(cache / "plain.words.npy", len(plain), lambda i: words_in(scene_at("train", i, p.seed))),

@@ -24,7 +24,7 @@ from prefgen.mllm import (
     run_packed,
 )
 from prefgen.recipes.mllm_people import N_EVERYTHING, N_ONE, pairs_of, scenes_of
-from prefgen.recipes.vqa_packs import chosen_slots, slots_of, told
+from prefgen.recipes.vqa_slots import chosen_slots, slots_of, told
 
 
 def evaluation_pack(index: int, split: str, condition: str, *, n_people: int, n_each: int = 4) -> Pack:

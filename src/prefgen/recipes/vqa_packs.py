@@ -8,53 +8,37 @@ from typing import Literal
 
 import numpy as np
 
-from prefgen.agents import FAMILIES, Person, Scene, Taste, all_values, prompt_of
+from prefgen.agents import Person, Taste
 from prefgen.agents.people import LIVING
 from prefgen.core import Aspect, Side
 from prefgen.mllm import (
-    DISLIKES_QUESTION,
-    LIKES_QUESTION,
     Branch,
     Pack,
     Told,
-    choice_question,
     history_parts,
     like_question,
     same_user_question,
-    with_reason,
-    word_question,
 )
-from prefgen.recipes.mllm_people import ASPECT_FAMILIES, N_EVERYTHING, N_ONE, N_PICTURES, pairs_of
+from prefgen.recipes.mllm_people import ASPECT_FAMILIES, N_EVERYTHING, N_ONE, pairs_of
+from prefgen.recipes.vqa_branches import (
+    choice_branch,
+    line_branch,
+    list_branches,
+    pair_branches,
+    word_branch,
+    words_of,
+    yes_no_branches,
+)
+from prefgen.recipes.vqa_slots import Slot, chosen_slots, sizes, slots_of, told, told_sides
 
 HistoryKind = Literal["own", "weighted", "aged", "aspect", "subject", "other", "none"]
 KINDS: dict[HistoryKind, float] = {
     "own": 0.62, "weighted": 0.08, "aged": 0.07, "aspect": 0.10, "subject": 0.05, "other": 0.05, "none": 0.03,
 }  # fmt: skip
-DESCRIBE_TASTE = " Describe this user's taste in one line."
-NO_WORDS = "nothing in words"
 MORE_QUERIES = 3
 """Further yes/no pairs asked of a history where its person has pictures left: one reading serves many questions."""
 WORDS_ASKED = 4
 """Single words asked about each history: with one in half of the histories, words stayed at chance."""
-YEARS_DAYS = 730.0
-"""Days from the first to the last picture of a timed history."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Slot:
-    """One picture of the population: person and slot, with what it shows and the opinion behind it."""
-
-    person: int
-    slot: int
-    scene: Scene
-    taste: Taste
-    liked: bool
-    time: float
-
-    @property
-    def key(self) -> int:
-        """The row of this picture in the population's feature file."""
-        return self.person * N_PICTURES + self.slot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,129 +51,6 @@ class Asked:
     person: int
     sides: tuple[Side, ...] = ()
     """The sides of the history's pictures as they are told."""
-
-
-def slots_of(index: int, split: str, numbers: Sequence[int]) -> list[tuple[Slot, Slot]]:
-    """(liked, disliked) slots of some of a person's pairs."""
-    pairs = pairs_of(index, split)[1]
-
-    def slot(k: int, liked: bool) -> Slot:
-        pair = pairs[k]
-        scene = pair.liked if liked else pair.disliked
-        return Slot(person=index, slot=2 * k + (not liked), scene=scene, taste=pair.taste, liked=liked, time=pair.time)
-
-    return [(slot(k, True), slot(k, False)) for k in numbers]
-
-
-def opinions_in(slot: Slot, side: Side) -> list[str]:
-    """The worded values of the picture that its taste likes (or dislikes), in the vocabulary's order."""
-    held = slot.taste.likes if side == "like" else slot.taste.dislikes
-    return [slot.scene.values[f] for f in FAMILIES if slot.scene.values.get(f) in held.get(f, ())]
-
-
-def sizes(rng: np.random.Generator, most: int) -> tuple[int, int]:
-    """How many liked and disliked pictures: from 1 + 0 to `most` + `most`, unbalanced too, often 4 + 4."""
-    if rng.random() < 0.25:
-        return min(4, most), min(4, most)
-    n_like, n_dislike = int(rng.integers(0, most + 1)), int(rng.integers(0, most + 1))
-    return (n_like, n_dislike) if n_like + n_dislike else (1, 0)
-
-
-def chosen_slots(rng: np.random.Generator, pairs: list[tuple[Slot, Slot]], n_like: int, n_dislike: int) -> list[Slot]:
-    """Liked and disliked pictures from the pairs, each side drawn on its own, in one shuffled order."""
-    liked = [pairs[int(i)][0] for i in rng.permutation(len(pairs))[:n_like]]
-    disliked = [pairs[int(i)][1] for i in rng.permutation(len(pairs))[:n_dislike]]
-    both = liked + disliked
-    return [both[int(i)] for i in rng.permutation(len(both))]
-
-
-def told(
-    rng: np.random.Generator,
-    slots: list[Slot],
-    *,
-    flipped: float,
-    prompts: bool = False,
-    timed: bool = False,
-    comments: float = 0.0,
-    weight: float | None = None,
-) -> list[Told]:
-    """Slots as told pictures. A flipped label is told without a comment; picture and label move together."""
-    items = []
-    for slot in slots:
-        wrong = bool(rng.random() < flipped)
-        liked = slot.liked != wrong
-        named = opinions_in(slot, "like" if slot.liked else "dislike")
-        comment = None
-        if named and not wrong and rng.random() < comments:
-            comment = _comment(rng, [str(v) for v in rng.permutation(named)[: int(rng.integers(1, 3))]], liked)
-        items.append(
-            Told(
-                picture=slot.key,
-                side="like" if liked else "dislike",
-                prompt=prompt_of(slot.scene) if prompts else None,
-                comment=comment,
-                weight=1.0 if weight is None else weight,
-                age_days=(1 - slot.time) * YEARS_DAYS if timed else None,
-            )
-        )
-    return items
-
-
-def _comment(rng: np.random.Generator, words: list[str], liked: bool) -> str:
-    forms = ("I love the {}", "great {}", "{}") if liked else ("I hate the {}", "too much {}", "no {}")
-    return str(rng.choice(forms)).format(" and ".join(words))
-
-
-def _split(slots: list[Slot], side: Side, notes: tuple[str, ...] = ()) -> list[str]:
-    """Words of one side that truly hold and that the history shows or names."""
-    shown = {*notes} | {w for slot in slots if slot.liked == (side == "like") for w in opinions_in(slot, side)}
-    return [v for v in all_values() if v in shown]
-
-
-def yes_no_branches(
-    pair: tuple[int, int], good: Sequence[str], bad: Sequence[str], rng: np.random.Generator
-) -> list[Branch]:
-    """The two questions of a pair, answers with their reasons half of the time."""
-    reasons = rng.random() < 0.5
-    return [
-        Branch(question=like_question(pair[0]), answer=with_reason("Yes", good if reasons else ()), kind="yes_no"),
-        Branch(question=like_question(pair[1]), answer=with_reason("No", bad if reasons else ()), kind="yes_no"),
-    ]
-
-
-def _pair_branches(rng: np.random.Generator, pair: tuple[Slot, Slot]) -> list[Branch]:
-    return yes_no_branches(
-        (pair[0].key, pair[1].key), opinions_in(pair[0], "like"), opinions_in(pair[1], "dislike"), rng
-    )
-
-
-def _choice(rng: np.random.Generator, better: int, worse: int) -> Branch:
-    first = bool(rng.random() < 0.5)
-    pair = (better, worse) if first else (worse, better)
-    return Branch(question=choice_question(*pair), answer="First." if first else "Second.", kind="choice")
-
-
-def _lists(likes: list[str], dislikes: list[str]) -> list[Branch]:
-    return [
-        Branch(question=[LIKES_QUESTION], answer=f"{', '.join(likes) or NO_WORDS}.", kind="likes"),
-        Branch(question=[DISLIKES_QUESTION], answer=f"{', '.join(dislikes) or NO_WORDS}.", kind="dislikes"),
-    ]
-
-
-def _word(rng: np.random.Generator, likes: list[str], dislikes: list[str], tastes: Sequence[Taste]) -> Branch:
-    """Whether one word is liked (or disliked), half of the answers Yes; a No is any word not held on that side."""
-    side: Side = "like" if rng.random() < 0.5 else "dislike"
-    held, shown = (likes, dislikes) if side == "like" else (dislikes, likes)
-    true = bool(rng.random() < 0.5) and bool(held)
-    truly = {v for t in tastes for vs in (t.likes if side == "like" else t.dislikes).values() for v in vs}
-    rivals = shown if shown and rng.random() < 0.4 else [v for v in all_values() if v not in truly]
-    word = str(rng.choice(held if true else [v for v in rivals if v not in held] or list(all_values())))
-    return Branch(question=word_question(word, side), answer="Yes." if word in truly else "No.", kind="word")
-
-
-def _line(likes: list[str], dislikes: list[str]) -> Branch:
-    answer = f"Likes {', '.join(likes) or NO_WORDS}. Dislikes {', '.join(dislikes) or NO_WORDS}."
-    return Branch(question=[DESCRIBE_TASTE], answer=answer, kind="line")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,24 +123,24 @@ def _asked(
     strangers: Sequence[Slot] = (),
 ) -> Asked:
     own = [s for s in slots if s.person == index and any(s.taste == t for t in person.current_tastes())]
-    likes, dislikes = _split(own, "like", notes[0]), _split(own, "dislike", notes[1])
-    branches = [b for pair in twist.queries for b in _pair_branches(rng, pair)]
-    branches.append(_choice(rng, twist.choice[0].key, twist.choice[1].key))
-    branches += _lists(likes, dislikes)
+    likes, dislikes = words_of(own, "like", notes[0]), words_of(own, "dislike", notes[1])
+    branches = [b for pair in twist.queries for b in pair_branches(rng, pair)]
+    branches.append(choice_branch(rng, twist.choice[0].key, twist.choice[1].key))
+    branches += list_branches(likes, dislikes)
     pairs = [(0, 1), (2, 3)]
     taken = {slot.slot for slot in slots}
     unseen = [pair for pair in twist.rest if not taken & {pair[0].slot, pair[1].slot}]
     draw = rng.random()
     if draw < 0.25:
-        branches.append(_line(likes, dislikes))
+        branches.append(line_branch(likes, dislikes))
     elif draw < 0.5 and unseen:
         branches.append(_same_user(rng, index, split, unseen))
-    branches += [_word(rng, likes, dislikes, person.current_tastes()) for _ in range(WORDS_ASKED)]
+    branches += [word_branch(rng, likes, dislikes, person.current_tastes()) for _ in range(WORDS_ASKED)]
     shown = {slot.scene.subject for slot in (*slots, *strangers)}
     free = [pair for pair in _more_queries(index, split, twist, unseen, person) if pair[0].scene.subject not in shown]
     for pair in (free[int(i)] for i in rng.permutation(len(free))[:MORE_QUERIES]):
         pairs.append((len(branches), len(branches) + 1))
-        branches += _pair_branches(rng, pair)
+        branches += pair_branches(rng, pair)
     first: Side = "like" if rng.random() < 0.7 else "dislike"
     return Asked(
         pack=Pack(
@@ -291,11 +152,6 @@ def _asked(
         person=index,
         sides=told_sides(items, first),
     )
-
-
-def told_sides(items: Sequence[Told], first: Side = "like") -> tuple[Side, ...]:
-    """The sides of a history's pictures in the order of `history_parts`."""
-    return tuple(sorted((item.side for item in items), key=lambda side: side != first))
 
 
 def _more_queries(
@@ -376,15 +232,18 @@ def aspect_pack(rng: np.random.Generator, index: int, split: str) -> Asked:
     items = [replace(item, aspect=aspect) for item in told(rng, slots, flipped=person.flipped)]
     reasons = [[v for f, v in s.scene.values.items() if f in ASPECT_FAMILIES[aspect] and v in held.get(f, ())]
                for s, held in ((good, good.taste.likes), (bad, bad.taste.dislikes))]  # fmt: skip
-    branches = [*yes_no_branches((good.key, bad.key), reasons[0], reasons[1], rng), _choice(rng, good.key, bad.key)]
+    branches = [
+        *yes_no_branches((good.key, bad.key), reasons[0], reasons[1], rng),
+        choice_branch(rng, good.key, bad.key),
+    ]
     inside = [
         {v for f in ASPECT_FAMILIES[aspect] for v in held.get(f, ())}
         for held in (good.taste.likes, good.taste.dislikes)
     ]
     own = [slot for slot in slots if slot.taste == good.taste]
-    likes = [v for v in _split(own, "like") if v in inside[0]]
-    dislikes = [v for v in _split(own, "dislike") if v in inside[1]]
-    branches += _lists(likes, dislikes)
+    likes = [v for v in words_of(own, "like") if v in inside[0]]
+    dislikes = [v for v in words_of(own, "dislike") if v in inside[1]]
+    branches += list_branches(likes, dislikes)
     return Asked(
         pack=Pack(history=history_parts(items), branches=tuple(branches)),
         pairs=((0, 1),),
@@ -416,7 +275,7 @@ def subject_pack(rng: np.random.Generator, index: int, split: str) -> Asked:
         for slot in group[: int(rng.integers(1, 7))]
     ]
     keys = (queries[0].key, queries[1].key)
-    branches = [*yes_no_branches(keys, (), (), rng), _choice(rng, *keys)]  # type: ignore[arg-type]
+    branches = [*yes_no_branches(keys, (), (), rng), choice_branch(rng, *keys)]  # type: ignore[arg-type]
     order = rng.permutation(len(items))
     return Asked(
         pack=Pack(history=history_parts([items[int(i)] for i in order]), branches=tuple(branches)),
