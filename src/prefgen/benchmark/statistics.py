@@ -58,6 +58,15 @@ def mean_interval(values: np.ndarray) -> Estimate:
     return _interval(values.mean(), resampling_weights(len(values)) @ values, len(values))
 
 
+def share_interval(n_right: int, n: int) -> tuple[float, float]:
+    """Lower and upper end of a 95 % Wilson interval for a share of `n` trials: for small `n`, where shares of 0 and 1
+    must not look certain."""
+    z2 = 1.959964**2
+    centre = (n_right + z2 / 2) / (n + z2)
+    half = (z2 * (n_right * (n - n_right) / n + z2 / 4)) ** 0.5 / (n + z2)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 def difference_interval(a: np.ndarray, b: np.ndarray) -> Estimate:
     """The mean of `a - b`, paired by user."""
     a, b = _complete(a, b)

@@ -20,16 +20,35 @@ def bench(
     n_users: Annotated[int | None, typer.Option("--n-users", min=2, help="How many people, at most 96.")] = None,
     methods: Annotated[str | None, typer.Option("--methods", help="Names with commas between.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Folder that holds emoji/ and dogs/.")] = None,
+    stranger: Annotated[
+        Path | None,
+        typer.Option("--stranger", help="Instead, write ten shuffled sheets to match here; grade them once filled."),
+    ] = None,
     model: Model = "embedded",
     json_: Json = False,
 ) -> None:
     """Measure a model on people, prompts and seeds that no training has met."""
     log_to_stderr()
+    if stranger is not None:
+        return _stranger(stranger, model, seed, json_)
     from prefgen.benchmark.run import bench as measure  # pyright: ignore[reportMissingImports]
 
     names = [name.strip() for name in methods.split(",")] if methods else None
     result = measure(model, quick=quick, seed=seed, out=out, n_users=n_users, methods=names, data=data)
     emit(result, as_json=json_, lines=_table(result["rows"]))
+
+
+def _stranger(folder: Path, model: str, seed: int, as_json: bool) -> None:
+    """Grades a stranger's test if the folder holds one, else writes it."""
+    from prefgen.benchmark.stranger import ANSWERS, KEY, grade_stranger_test, stranger_test
+
+    if (folder / KEY).exists():
+        result = grade_stranger_test(folder)
+        line = f"{result['n_right']} of {result['n']} sheets matched ({result['low']:.2f} to {result['high']:.2f})"
+        return emit(result, as_json=as_json, lines=[line])
+    stranger_test(model, folder, seed=seed)
+    told = f"look at {folder}/history-*.png and {folder}/pictures-*.png, fill {ANSWERS}, then run this again"
+    emit({"folder": str(folder), "answers": str(folder / ANSWERS)}, as_json=as_json, lines=[told])
 
 
 def probe(out: OutFile = None, model: Model = "embedded", json_: Json = False) -> None:
