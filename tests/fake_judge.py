@@ -10,6 +10,7 @@ from prefgen.adapter import UserTokens
 from prefgen.agents import CONTINUOUS, Person, Scene, Taste
 from prefgen.benchmark.judge import CLASSES, NONE, Reading
 from prefgen.benchmark.population import Member
+from prefgen.core import History
 from tiny_diffusion import D_CROSS, N_TOKENS, tiny_pipeline, trained_adapter
 
 HEADS = list(CLASSES)
@@ -100,7 +101,7 @@ class FakeChain:
         self.adapter = trained_adapter(self.pipe.unet)
         self.image_encoder = FakeImageEncoder()
         self.projectors = {side: Projector(9, D_CROSS, N_TOKENS).eval() for side in ("like", "dislike")}
-        self.user_encoder = self
+        self.user_encoder = self.mllm = self
 
     def side(self, name: str) -> _Side:
         """The encoder of one side, as `UserEncoder.side`."""
@@ -121,8 +122,11 @@ class FakeChain:
             like=self.projectors["like"](rows["like"]), dislike=self.projectors["dislike"](rows["dislike"])
         )
 
-    def score(self, profile: dict[str, np.ndarray], images: list[Image.Image]) -> list[float]:
-        """Nearer in colour to the likes than to the dislikes."""
+    def score(self, profile: dict[str, np.ndarray] | History, images: list[Image.Image]) -> list[float]:
+        """Nearer in colour to the likes than to the dislikes; undecided, as a preference model told nothing."""
+        if isinstance(profile, History):
+            assert not len(profile)
+            return [0.5] * len(images)
         colours = [np.asarray(p).mean((0, 1)) for p in images]
         gaps = [np.linalg.norm(c - profile["dislike"]) - np.linalg.norm(c - profile["like"]) for c in colours]
         return [float(1 / (1 + np.exp(-g / 20))) for g in gaps]

@@ -37,6 +37,11 @@ class Chain(Protocol):
         ...
 
     @property
+    def mllm(self) -> Any:
+        """The preference model (`prefgen.pipeline.PreferenceModel`)."""
+        ...
+
+    @property
     def image_encoder(self) -> Any:
         """The CLIP picture encoder (a `CLIPVisionModelWithProjection`)."""
         ...

@@ -11,10 +11,9 @@ from prefgen.benchmark.queries import QueryKind, QueryPair, queries_of
 from prefgen.benchmark.results import Results, Row, row
 from prefgen.benchmark.statistics import calibration_interval, mean_interval
 from prefgen.benchmark.tasks import Case, Shelf
-from prefgen.core import PrefGenError
+from prefgen.core import History
 
 KINDS: tuple[QueryKind, ...] = ("everything", "one_attribute")
-NOBODY = Shelf(owner="nobody", shown=())
 
 
 def likings(chain: Chain, shelf: Shelf, pairs: Sequence[QueryPair]) -> np.ndarray:
@@ -22,6 +21,13 @@ def likings(chain: Chain, shelf: Shelf, pairs: Sequence[QueryPair]) -> np.ndarra
     profile = chain.profile(liked=shelf.liked, disliked=shelf.disliked)
     pictures = [p for pair in pairs for p in pair.pictures()]
     return np.asarray(chain.score(profile, pictures), dtype=np.float64).reshape(len(pairs), 2)
+
+
+def likings_of_nobody(chain: Chain, pairs: Sequence[QueryPair]) -> np.ndarray:
+    """The same of a preference model that is told no history. A profile always holds one, so the model itself is
+    asked."""
+    pictures = [p for pair in pairs for p in pair.pictures()]
+    return np.asarray(chain.mllm.score(History(items=()), pictures), dtype=np.float64).reshape(len(pairs), 2)
 
 
 def accuracy(likings: np.ndarray) -> np.ndarray:
@@ -61,9 +67,5 @@ class YesNo:
     def _controls(self, chain: Chain, cases: Sequence[Case], asked: Sequence[Sequence[QueryPair]]) -> list[Row]:
         stranger = np.stack([likings(chain, c.stranger, q) for c, q in zip(cases, asked)])
         rows = [row("other_user", "yes_no_accuracy_everything", mean_interval(accuracy(stranger)))]
-        try:
-            none = np.stack([likings(chain, NOBODY, q) for q in asked])
-            rows.append(row("no_history", "yes_no_accuracy_everything", mean_interval(accuracy(none))))
-        except PrefGenError:
-            rows.append(Row(method="no_history", metric="yes_no_accuracy_everything", value=float("nan")))
-        return rows
+        none = np.stack([likings_of_nobody(chain, q) for q in asked])
+        return [*rows, row("no_history", "yes_no_accuracy_everything", mean_interval(accuracy(none)))]
