@@ -188,3 +188,26 @@ def test_duplicates_keep_the_first_or_the_latest_opinion() -> None:
     timed = history_from_items([plain("red"), plain("red")], weights=[1, 2], times=[1, 2])
     assert [item.weight for item in untimed.items] == [1]
     assert [item.weight for item in timed.items] == [2]
+
+
+def test_small_copies_keep_the_whole_pictures_hash(tmp_path):
+    (tmp_path / "likes").mkdir()
+    Image.effect_noise((900, 300), 80).convert("RGB").save(tmp_path / "likes" / "wide.png")
+    whole = history_from_folders(tmp_path / "likes", None).items[0]
+    small = history_from_folders(tmp_path / "likes", None, longest_px=256).items[0]
+    assert whole.image.size == (900, 300)
+    assert small.image.size == (256, 85)
+    assert small.sha256 == whole.sha256
+    assert history_from_items([tmp_path / "likes" / "wide.png"], longest_px=256).items[0].image.size == (256, 85)
+
+
+@pytest.mark.parametrize("time", ["2025", "20250301", " 20250301 "])
+def test_digits_that_may_be_a_date_are_refused(time):
+    with pytest.raises(InputError, match="may be a date"):
+        history_from_items([Image.new("RGB", (8, 8))], times=[time])
+
+
+@pytest.mark.parametrize(("name", "value"), [("weights", "1_0"), ("times", "1_000_000_000"), ("comments", "a" * 2001)])
+def test_python_spellings_and_endless_texts_are_refused(name, value):
+    with pytest.raises(InputError, match="expected"):
+        history_from_items([Image.new("RGB", (8, 8))], **{name: [value]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from conftest import plain
 from prefgen import PrefGen, Profile
-from prefgen.core import ConfigError, InputError, ModelError, ProfileError
+from prefgen.core import ConfigError, InputError, ModelError, PrefGenError, ProfileError
 from prefgen.pipeline import PrefGenOutput
 from prefgen.pipeline.loading import check_whole, device_named, dtype_named, folder_of
 
@@ -269,3 +270,68 @@ def test_the_models_hash_follows_its_weights_and_nothing_else(model_folder, tmp_
     assert hash_of_folder(folder) == hash_of_folder(model_folder)
     (folder / "mllm" / "config.json").write_text("{} ")
     assert hash_of_folder(folder) != hash_of_folder(model_folder)
+
+
+def test_nobody_is_heard_in_anothers_call(model, me):
+    """A call from a callback would paint with the person of the call it stands in."""
+    told: list[str] = []
+
+    def again(pipe, step, timestep, tensors):
+        with pytest.raises(InputError) as caught:
+            model("a fox", seed=1, num_inference_steps=1)
+        told.append(caught.value.message)
+        return tensors
+
+    model("a fox", profile=me, seed=1, num_inference_steps=2, callback_on_step_end=again)
+    assert len(told) == 2
+    assert "paints for somebody at this moment" in told[0]
+
+
+def test_threads_take_turns_and_paint_what_they_would_alone(model, me):
+    stranger = model.profile(liked=[plain("yellow")], disliked=[plain("purple")])
+    people = [me, None, stranger, me, None, stranger]
+
+    def painted(place: int) -> list[bytes]:
+        return pixels(model("a fox", profile=people[place], seed=place, num_inference_steps=2))
+
+    alone = [painted(place) for place in range(len(people))]
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(painted, range(len(people))))
+    assert made == alone
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"strenght": 3}, "strenght"),
+        ({"return_dict": False}, "return_dict"),
+        ({"output_type": "jpeg"}, "output_type"),
+        ({"user_guidance_scale": float("nan")}, "user_guidance_scale"),
+        ({"num_inference_steps": 2.5}, "whole number of steps"),
+        ({"seed": [3.5]}, "seed"),
+        ({"seed": "7"}, "seed"),
+    ],
+)
+def test_slips_are_named_before_anything_is_painted(model, arguments, told):
+    with pytest.raises(PrefGenError, match=told):
+        model("a fox", **arguments)
+
+
+def test_numpy_integers_are_seeds(model):
+    whole = model("a fox", seed=3, num_inference_steps=1)
+    assert pixels(model("a fox", seed=np.int64(3), num_inference_steps=1)) == pixels(whole)
+
+
+def test_negative_prompts_are_checked_and_long_prompts_told_of(model, caplog):
+    with caplog.at_level("WARNING", logger="prefgen"):
+        model("a fox", negative_prompt="zzzqq", seed=1, num_inference_steps=1)
+    assert "zzzqq" in caplog.text
+    caplog.clear()
+    with caplog.at_level("WARNING", logger="prefgen"):
+        model("a fox " * 200, seed=1, num_inference_steps=1)
+    assert "are not heard" in caplog.text
+
+
+def test_another_preference_model_gives_the_model_another_name(model_folder, mllm):
+    own = PrefGen.from_pretrained(model_folder, device="cpu")
+    assert own.sha256 != PrefGen.from_pretrained(model_folder, device="cpu", mllm=mllm).sha256

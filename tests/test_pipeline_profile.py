@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from safetensors.numpy import save
 
 from conftest import plain
 from prefgen import Profile
-from prefgen.core import InputError, ProfileError, content_hash
+from prefgen.core import History, InputError, ProfileError, content_hash
 from prefgen.pipeline import MAX_STORED_PX, stored_picture
 from prefgen.pipeline.profile_file import FORMAT_VERSION
 
@@ -192,7 +194,12 @@ HOSTILE_CHANGES = {
     "weight is NaN": lambda told, header: told["items"][0].update(weight=float("nan")),
     "weight is text": lambda told, header: told["items"][0].update(weight="1"),
     "weight is huge": lambda told, header: told["items"][0].update(weight=1e9),
+    "weight beyond floats": lambda told, header: told["items"][0].update(weight=10**400),
     "time": lambda told, header: told["items"][0].update(time_s="yesterday"),
+    "time beyond floats": lambda told, header: told["items"][0].update(time_s=-(10**400)),
+    "half a character": lambda told, header: told["items"][0].update(prompt="\ud800"),
+    "too long a comment": lambda told, header: told["items"][0].update(comment="a" * 2001),
+    "terminal escapes": lambda told, header: told.update(edits={"like": ["\x1b]0;x\x07"], "dislike": [], "forget": []}),
     "aspect": lambda told, header: told["items"][0].update(aspect="smell"),
     "hash": lambda told, header: told["items"][0].update(sha256="../../etc"),
     "twice": lambda told, header: told["items"][0].update(sha256=told["items"][1]["sha256"]),
@@ -210,10 +217,16 @@ HOSTILE_CHANGES = {
 }
 
 
+NEED_TOKENS = ("tampered", "dtype", "foreign tensor")
+"""Everything else must be refused in a profile without tokens: their digest would refuse any change at all."""
+
+
 @pytest.mark.parametrize("change", HOSTILE_CHANGES)
 def test_hostile_descriptions_are_refused(me, change):
-    with pytest.raises(ProfileError):
-        Profile.from_bytes(repacked(me, HOSTILE_CHANGES[change]))
+    profile = me if change in NEED_TOKENS else me.with_tokens(None)
+    with pytest.raises(ProfileError) as caught:
+        Profile.from_bytes(repacked(profile, HOSTILE_CHANGES[change]))
+    assert ("was not computed from its pictures" in caught.value.message) == (change == "tampered")
 
 
 def test_hostile_bytes_are_refused(me, tmp_path):
@@ -238,3 +251,55 @@ def test_hostile_bytes_are_refused(me, tmp_path):
         Profile.load(tmp_path / "nowhere.safetensors")
     with pytest.raises(ProfileError):
         Profile.load(tmp_path)
+
+
+def test_what_could_not_be_read_again_is_not_written(me, tmp_path):
+    path = tmp_path / "me.safetensors"
+    me.save(path)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="at most 2000 letters"):
+        me.add(liked=[noise(1)], comments=["a" * 2001])
+    with pytest.raises(InputError, match="at most 200 words"):
+        me.edit(like=[f"word {k}" for k in range(201)])
+    item = replace(me.history.items[0], comment="a" * 2001)
+    with pytest.raises(InputError, match="cannot be kept"):
+        replace(me, history=History(items=(item,)), tokens=None).save(path)
+    assert path.read_bytes() == before
+
+
+def test_saving_leaves_no_part_and_keeps_permissions(me, tmp_path):
+    path = tmp_path / "me.safetensors"
+    me.save(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o640)
+    me.edit(like=["gold"]).save(path)
+    assert path.stat().st_mode & 0o777 == 0o640
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="cannot be written"):
+        me.save(tmp_path / "folder")
+    assert {p.name for p in tmp_path.iterdir()} == {"me.safetensors", "folder"}
+
+
+def test_many_writers_and_a_reader_see_whole_files_only(me, tmp_path):
+    path = tmp_path / "me.safetensors"
+    kinds = [me, me.edit(like=["gold"])]
+    me.save(path)
+    wanted = {profile.to_bytes() for profile in kinds}
+    with ThreadPoolExecutor(3) as pool:
+        writers = [pool.submit(lambda k=k: [kinds[k].save(path) for _ in range(15)]) for k in range(2)]
+        while not all(writer.done() for writer in writers):
+            assert path.read_bytes() in wanted
+        for writer in writers:
+            writer.result()
+
+
+def test_an_older_opinion_does_not_replace_a_newer_one(model, caplog):
+    picture, other = noise(3), noise(4)
+    me = model.profile(liked=[picture, other], times=[2e9, 2e9])
+    later = me.add(disliked=[picture], times=[1.0])
+    assert [item.side for item in later.history.items] == ["like", "like"]
+    assert [item.side for item in me.add(disliked=[picture], times=[2.1e9]).history.items] == ["like", "dislike"]
+    assert [item.side for item in me.add(disliked=[picture]).history.items] == ["like", "dislike"]
+    with caplog.at_level("WARNING", logger="prefgen"):
+        me.add_history(History(items=(me.history.items[0],), n_dropped_conflicts=3))
+    assert "3 pictures were both liked and disliked" in caplog.text

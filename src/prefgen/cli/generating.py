@@ -61,6 +61,7 @@ def generate(
         prompt = sys.stdin.read().strip()
     prefgen = open_model(model, device, dtype, quiet=json_)
     person = given_person(prefgen, profile, liked, disliked, manifest)
+    out.mkdir(parents=True, exist_ok=True)
     if person is None:
         note("nobody in particular: give --liked and --disliked, or --profile, to paint for a person")
     settings = {
@@ -72,9 +73,10 @@ def generate(
         "num_inference_steps": steps,
     }
     made = prefgen(prompt, profile=person, num_images_per_prompt=number, seed=seed, **settings)
-    files = [str(out / f"{file_stem(prompt)}-{one}.png") for one in made.seeds]
-    for image, one, path in zip(made.images, made.seeds, files):
-        save_png(image, path, prefgen.told_of(person, prompt, one, **settings))
+    files = [
+        str(save_png(image, out / f"{file_stem(prompt)}-{one}.png", prefgen.told_of(person, prompt, one, **settings)))
+        for image, one in zip(made.images, made.seeds)
+    ]
     data = {
         "prompt": prompt,
         "model": prefgen.sha256,

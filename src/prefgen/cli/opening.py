@@ -32,15 +32,17 @@ def given_history(
     """The history that options describe, or None if they describe none."""
     from prefgen.core import InputError
     from prefgen.history import history_from_folders, history_from_manifest
+    from prefgen.pipeline.stored import MAX_STORED_PX
 
     if manifest is not None:
         if liked or disliked:
             raise InputError("expected --manifest or --liked and --disliked, got both")
-        return history_from_manifest(manifest)
+        return history_from_manifest(manifest, longest_px=MAX_STORED_PX)
     if not liked and not disliked:
         return None
     if all(len(paths or []) <= 1 and all(path.is_dir() for path in paths or []) for paths in (liked, disliked)):
-        return history_from_folders(*(paths[0] if paths else None for paths in (liked, disliked)))
+        folders = (paths[0] if paths else None for paths in (liked, disliked))
+        return history_from_folders(*folders, longest_px=MAX_STORED_PX)
     return _from_paths(liked or [], disliked or [])
 
 
@@ -75,12 +77,11 @@ def needed(person: Profile | None) -> Profile:
 def _from_paths(liked: Sequence[Path], disliked: Sequence[Path]) -> History:
     """Folders and single pictures, mixed; the same picture counts once, on both sides it is refused."""
     from prefgen.core import ConflictError, History
-    from prefgen.history import history_from_folders
 
     kept: dict[str, HistoryItem] = {}
     for side, paths in (("like", liked), ("dislike", disliked)):
         for path in paths:
-            read = history_from_folders if path.is_dir() else _one_picture
+            read = _one_folder if path.is_dir() else _one_picture
             part = read(path, None) if side == "like" else read(None, path)
             for item in part.items:
                 there = kept.setdefault(item.sha256, item)
@@ -94,5 +95,14 @@ def _from_paths(liked: Sequence[Path], disliked: Sequence[Path]) -> History:
 
 def _one_picture(liked: Path | None, disliked: Path | None) -> History:
     from prefgen.history import history_from_items
+    from prefgen.pipeline.stored import MAX_STORED_PX
 
-    return history_from_items([liked] if liked else None, [disliked] if disliked else None)
+    pictures = ([path] if path else None for path in (liked, disliked))
+    return history_from_items(*pictures, longest_px=MAX_STORED_PX)
+
+
+def _one_folder(liked: Path | None, disliked: Path | None) -> History:
+    from prefgen.history import history_from_folders
+    from prefgen.pipeline.stored import MAX_STORED_PX
+
+    return history_from_folders(liked, disliked, longest_px=MAX_STORED_PX)

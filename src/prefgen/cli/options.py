@@ -11,14 +11,37 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Model = Annotated[str, typer.Option("--model", help="embedded, a model folder, or a hub name.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Dtype = Annotated[str, typer.Option("--dtype", help="The generator's numbers: float32, float16 or bfloat16.")]
+
+
+def given_path(text: str) -> Path:
+    """A path from an option. An empty one, an unset variable more often than a wish, would mean this very folder."""
+    if not text.strip():
+        raise typer.BadParameter("expected a path, got an empty text")
+    return Path(text)
+
+
 Liked = Annotated[
-    list[Path] | None, typer.Option("--liked", help="A folder or a picture that the person likes; may be repeated.")
+    list[Path] | None,
+    typer.Option(
+        "--liked",
+        parser=given_path,
+        metavar="PATH",
+        help="A folder or a picture that the person likes; may be repeated.",
+    ),
 ]
 Disliked = Annotated[
-    list[Path] | None, typer.Option("--disliked", help="A folder or a picture that the person dislikes.")
+    list[Path] | None,
+    typer.Option(
+        "--disliked", parser=given_path, metavar="PATH", help="A folder or a picture that the person dislikes."
+    ),
 ]
-Manifest = Annotated[Path | None, typer.Option("--manifest", help="A .jsonl or .csv file of opinions or choices.")]
-ProfilePath = Annotated[Path | None, typer.Option("--profile", help="A profile file.")]
+Manifest = Annotated[
+    Path | None,
+    typer.Option("--manifest", parser=given_path, metavar="PATH", help="A .jsonl or .csv file of opinions or choices."),
+]
+ProfilePath = Annotated[
+    Path | None, typer.Option("--profile", parser=given_path, metavar="PATH", help="A profile file.")
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where to write.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the first picture; the next have seed + 1, …")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps (default: the model's).")]

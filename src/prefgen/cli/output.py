@@ -12,11 +12,21 @@ from typing import Any
 def emit(data: Any, *, as_json: bool, lines: Iterable[str]) -> None:
     """Prints `data` as one JSON value, or `lines` for a person."""
     if as_json:
-        print(json.dumps(data, ensure_ascii=False))
+        text = json.dumps(data, ensure_ascii=False)
+        print(text if text.isascii() or _can_print(text) else json.dumps(data))
     else:
         for line in lines:
-            print(line)
+            print(line if _can_print(line) else line.encode("ascii", "backslashreplace").decode())
     sys.stdout.flush()
+
+
+def _can_print(text: str) -> bool:
+    """Whether the terminal can show it: a file name may hold bytes that no encoding knows."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def note(message: str) -> None:

@@ -108,11 +108,23 @@ def edit(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Say something of a taste in words."""
+    """Say something of a taste in words; commas part several words."""
+    from prefgen.core import InputError
     from prefgen.pipeline import Profile
+    from prefgen.pipeline.words import warning_of
 
-    profile = Profile.load(file).edit(like=like or [], dislike=dislike or [], forget=forget or [])
-    _save(open_model(model, device, "float32", quiet=True).with_embedding(profile), out or file, json_)
+    said = {kind: _parted(words) for kind, words in (("like", like), ("dislike", dislike), ("forget", forget))}
+    if not any(said.values()):
+        raise InputError("expected words to say, got none", hint="give --like, --dislike or --forget")
+    profile = Profile.load(file).edit(**said)
+    prefgen = open_model(model, device, "float32", quiet=True)
+    for unknown in prefgen.unknown_words([word for words in said.values() for word in words]):
+        note(f"warning: {warning_of(unknown)}")
+    _save(prefgen.with_embedding(profile), out or file, json_)
+
+
+def _parted(words: Words) -> list[str]:
+    return [part for word in words or [] for part in word.split(",") if part.strip()]
 
 
 @app.command()

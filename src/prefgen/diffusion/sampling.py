@@ -108,6 +108,11 @@ def sample(
     if dislikes == "unconditional" and unconditional is None and tokens is not None and tokens.dislike is not None:
         likes = torch.zeros_like(tokens.dislike) if tokens.like is None else tokens.like
         tokens, unconditional = UserTokens(like=likes), UserTokens(dislike=tokens.dislike)
+    if adapter is not None and adapter.is_injected:
+        raise InputError(
+            "expected a network that listens to nobody, got one that paints for somebody at this moment",
+            hint="let one call end before the next, and do not paint from `callback_on_step_end`",
+        )
     with ExitStack() as stack:
         if adapter is not None and tokens is not None and len(tokens) > 0:
             separate = user_guidance_scale is not None

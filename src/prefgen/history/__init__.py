@@ -6,9 +6,9 @@ The same picture (by its pixels) stands in a history once. A picture both liked 
 elsewhere the latest opinion stands where times or the order of choices tell, else the picture is dropped and counted.
 """
 
-from prefgen.history.items import MAX_WEIGHT
+from prefgen.history.items import MAX_TEXT_LETTERS, MAX_WEIGHT, parse_text
 from prefgen.history.manifest import MANIFEST_COLUMNS, history_from_manifest
-from prefgen.history.pictures import FORMATS, MAX_PIXELS, PictureSource, load_picture
+from prefgen.history.pictures import FORMATS, MAX_PIXELS, PictureSource, load_picture, shrunk
 from prefgen.history.prefbench import PrefBenchRecord, histories_from_prefbench, write_prefbench
 from prefgen.history.readers import PerPicture, history_from_folders, history_from_items
 from prefgen.history.splits import SPLITS, Split, split_of, split_users
@@ -17,6 +17,7 @@ __all__ = [
     "FORMATS",
     "MANIFEST_COLUMNS",
     "MAX_PIXELS",
+    "MAX_TEXT_LETTERS",
     "MAX_WEIGHT",
     "SPLITS",
     "PerPicture",
@@ -28,6 +29,8 @@ __all__ = [
     "history_from_items",
     "history_from_manifest",
     "load_picture",
+    "parse_text",
+    "shrunk",
     "split_of",
     "split_users",
     "write_prefbench",

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 from datetime import datetime, timezone
 
-from prefgen.core import ASPECTS, Aspect, HistoryItem, InputError, Side, nearest_hint
-from prefgen.history.pictures import PictureSource, load_picture, picture_name
+from prefgen.core import ASPECTS, Aspect, HistoryItem, InputError, Side, content_hash, nearest_hint
+from prefgen.history.pictures import PictureSource, load_picture, picture_name, shrunk
 
 MAX_WEIGHT = 100.0
 """Largest relative weight: beyond it one picture drowns all others, which is a slip more often than a wish."""
 
+MAX_TEXT_LETTERS = 2_000
+"""Longest prompt or comment: a page. A model reads every word of every picture."""
+
 _MAX_TIME_S = 1e11  # the year 5138; milliseconds of today lie above it
+_MAYBE_A_DATE = re.compile(r"\d{4}|\d{8}")
 _LIKE = frozenset(
     {"like", "likes", "liked", "love", "positive", "pos", "good", "up", "yes", "true", "1", "1.0", "+", "+1"}
 )
@@ -47,8 +52,11 @@ def item_from(
     time: object = None,
     weight: object = None,
     aspect: object = None,
+    longest_px: int | None = None,
 ) -> HistoryItem:
     """A checked `HistoryItem` with its picture loaded; None or blank means absent (weight 1, aspect `all`).
+
+    With `longest_px` only a copy of at most that many pixels a side is kept; the content hash is the whole picture's.
 
     Raises:
         InputError: the picture cannot be loaded, or a value is not what its name says.
@@ -60,7 +68,9 @@ def item_from(
         "weight": parse_weight(weight),
         "aspect": parse_aspect(aspect),
     }
-    return HistoryItem(image=load_picture(source), side=side, source=picture_name(source), **values)
+    image = load_picture(source)
+    kept = image if longest_px is None else shrunk(image, longest_px)
+    return HistoryItem(image=kept, sha256=content_hash(image), side=side, source=picture_name(source), **values)
 
 
 def parse_side(value: object) -> Side:
@@ -82,12 +92,14 @@ def parse_text(value: object, what: str) -> str | None:
     """The text, or None where it is absent or blank.
 
     Raises:
-        InputError: the value is not text.
+        InputError: the value is not text, or longer than `MAX_TEXT_LETTERS`.
     """
     if value is None:
         return None
     if not isinstance(value, str):
         raise InputError(f"expected text as {what}, got {type(value).__name__} {_short(value)}")
+    if len(value) > MAX_TEXT_LETTERS:
+        raise InputError(f"expected at most {MAX_TEXT_LETTERS} letters as {what}, got {len(value)}: {_short(value)}")
     if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
         raise InputError(f"the {what} {_short(value)} holds half a character (a lone surrogate)")
     return value if value.strip() else None
@@ -114,10 +126,13 @@ def parse_time(value: object) -> float | None:
     """Unix seconds from a number, an ISO 8601 text or a datetime; without a zone it is read as UTC. Absent means None.
 
     Raises:
-        InputError: the value is none of these, not finite, or so large that it must be milliseconds.
+        InputError: the value is none of these, not finite, so large that it must be milliseconds, or a text of four or
+            eight digits, which may be a year, a date or seconds.
     """
     if _absent(value):
         return None
+    if isinstance(value, str) and _MAYBE_A_DATE.fullmatch(value.strip()):
+        raise InputError(f"the time {_short(value)} may be a date or seconds", hint="write a date as 2025-03-01")
     time_s = _number(value)
     if time_s is None:
         time_s = _calendar_seconds(value)
@@ -157,7 +172,11 @@ def _absent(value: object) -> bool:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (str, numbers.Real)):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (str, numbers.Real))
+        or (isinstance(value, str) and "_" in value)
+    ):
         return None
     try:
         return float(value)

@@ -32,7 +32,9 @@ _SHARE_WORDS = {
 _WINNER_WORDS = {"image_0": 1.0, "image_1": 0.0}
 
 
-def history_from_manifest(path: str | os.PathLike[str], *, allow_outside: bool = False) -> History:
+def history_from_manifest(
+    path: str | os.PathLike[str], *, allow_outside: bool = False, longest_px: int | None = None
+) -> History:
     """The opinions of a `.jsonl` or `.csv` file; its picture paths are relative to its folder.
 
     A row is one opinion, `image` and `side` (like, liked, 1, + …, dislike, 0, - …), or one choice as in Pick-a-Pic,
@@ -42,7 +44,8 @@ def history_from_manifest(path: str | os.PathLike[str], *, allow_outside: bool =
     `weight`, `aspect`.
 
     Of several opinions on one picture the latest stands, by time or, among choices, by row; a picture on both sides
-    with neither is dropped. `History.n_dropped_conflicts` counts such pictures, and tied choices.
+    with neither is dropped. `History.n_dropped_conflicts` counts such pictures, and tied choices. `longest_px` keeps
+    small copies only.
 
     Raises:
         DataError: the layout: not UTF-8, a broken row, an unknown or missing column; file and line are named.
@@ -58,7 +61,7 @@ def history_from_manifest(path: str | os.PathLike[str], *, allow_outside: bool =
         with naming(f"{name}, line {line}"):
             is_choice = _is_choice(row)
             said = _sides(row) if is_choice else _side(row)
-            items += [_item(row, column, side, manifest.parent, allow_outside) for column, side in said]
+            items += [_item(row, column, side, manifest.parent, allow_outside, longest_px) for column, side in said]
         order += [line] * len(said)
         n_ties += not said
         has_choices |= is_choice
@@ -106,11 +109,11 @@ def _share_of_image_0(column: str, value: object) -> float:
     return 1.0 - share if column == "label_1" else share
 
 
-def _item(row: Row, column: str, side: Side, root: Path, allow_outside: bool) -> HistoryItem:
+def _item(row: Row, column: str, side: Side, root: Path, allow_outside: bool, longest_px: int | None) -> HistoryItem:
     text = row[column]
     if not isinstance(text, str):
         raise InputError(f"expected a path as {column}, got {type(text).__name__}")
     cells = {name: row.get(name) for name in _SHARED}
     if column != "image" and side == "dislike":
         cells["comment"] = None  # it says why the other one was chosen
-    return item_from(path_inside(root, text, allow_outside=allow_outside), side, **cells)
+    return item_from(path_inside(root, text, allow_outside=allow_outside), side, longest_px=longest_px, **cells)

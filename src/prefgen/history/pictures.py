@@ -65,6 +65,16 @@ def load_picture(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Imag
         return _decode(image, name, max_pixels)
 
 
+def shrunk(image: Image.Image, longest_px: int) -> Image.Image:
+    """An RGB copy of at most `longest_px` a side; a picture that is small enough keeps its pixels."""
+    rgb = image.convert("RGB")
+    longest = max(rgb.size)
+    if longest <= longest_px:
+        return rgb.copy()
+    width, height = (max(1, round(side * longest_px / longest)) for side in rgb.size)
+    return rgb.resize((width, height), Image.Resampling.LANCZOS)
+
+
 def picture_name(source: object) -> str:
     """What messages call a picture: its path on one line, or `a PIL image`."""
     name = getattr(source, "filename", "") or "a PIL image" if isinstance(source, Image.Image) else str(source)

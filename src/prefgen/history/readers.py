@@ -36,11 +36,17 @@ _LEFTOVERS = (".ini", ".db", ".log", ".html", ".part", ".tmp")
 _SIDES: tuple[tuple[str, Side], ...] = (("liked", "like"), ("disliked", "dislike"))
 
 
-def history_from_folders(liked: str | os.PathLike[str] | None, disliked: str | os.PathLike[str] | None) -> History:
+def history_from_folders(
+    liked: str | os.PathLike[str] | None,
+    disliked: str | os.PathLike[str] | None,
+    *,
+    longest_px: int | None = None,
+) -> History:
     """The pictures of a folder of likes and of a folder of dislikes (either may be None), each sorted by name.
 
     Hidden files, subfolders and side files (.txt, .json, .xmp, Thumbs.db …) are passed over; `fox.txt` beside `fox.png`
-    is that picture's prompt. The same picture twice in a folder is kept once, the first by name.
+    is that picture's prompt. The same picture twice in a folder is kept once, the first by name. `longest_px` keeps
+    small copies only, so that a folder of photographs fits into memory.
 
     Raises:
         InputError: a folder is missing, a file is not a picture that can be read, or there is no picture at all.
@@ -49,7 +55,7 @@ def history_from_folders(liked: str | os.PathLike[str] | None, disliked: str | o
     items: list[HistoryItem] = []
     for folder, (_, side) in zip((liked, disliked), _SIDES):
         paths = _pictures_in(Path(folder)) if folder is not None else []
-        items += [item_from(path, side, prompt=_prompt_beside(path)) for path in paths]
+        items += [item_from(path, side, prompt=_prompt_beside(path), longest_px=longest_px) for path in paths]
     refuse_conflicts(items)
     folders = [picture_name(folder) for folder in (liked, disliked) if folder is not None]
     return settle(items, origin=" and ".join(folders) or "a history without folders")
@@ -64,6 +70,7 @@ def history_from_items(
     times: PerPicture = None,
     weights: PerPicture = None,
     aspects: PerPicture = None,
+    longest_px: int | None = None,
 ) -> History:
     """A history from pictures or paths, with optional values that run parallel to them.
 
@@ -87,13 +94,15 @@ def history_from_items(
     for name, side in _SIDES:
         for index, source in enumerate(sources[name]):
             cells = {column: values[name][index] for column, values in columns.items()}
-            items.append(_item_at(f"{name}[{index}]", source, side, cells))
+            items.append(_item_at(f"{name}[{index}]", source, side, cells, longest_px))
     return settle(items)
 
 
-def _item_at(where: str, source: PictureSource, side: Side, cells: Mapping[str, object]) -> HistoryItem:
+def _item_at(
+    where: str, source: PictureSource, side: Side, cells: Mapping[str, object], longest_px: int | None
+) -> HistoryItem:
     try:
-        return item_from(source, side, **cells)
+        return item_from(source, side, longest_px=longest_px, **cells)
     except InputError as error:
         raise InputError(f"{where}: {error.message}", hint=error.hint) from error
 

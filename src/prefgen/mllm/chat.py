@@ -13,15 +13,28 @@ _LEFT, _RIGHT = "\x02left\x02", "\x02right\x02"
 
 @dataclass(frozen=True, kw_only=True)
 class ChatFrame:
-    """`opening` + text + `closing` is the prompt of one user turn; each picture stands as `image` in the text."""
+    """`opening` + text + `closing` is the prompt of one user turn; each picture stands as `image` in the text.
+
+    `special` are the strings that the tokenizer reads as tokens of its own.
+    """
 
     opening: str
     image: str
     closing: str
+    special: tuple[str, ...] = ()
 
     def body(self, parts: Parts) -> str:
-        """The parts as text, with `image` for every picture."""
-        return "".join(part if isinstance(part, str) else self.image for part in parts)
+        """The parts as text, with `image` for every picture.
+
+        A special token within a text, a comment that says "<image>", is broken up: it neither stands for a picture nor
+        ends the turn.
+        """
+        return "".join(self._plain(part) if isinstance(part, str) else self.image for part in parts)
+
+    def _plain(self, text: str) -> str:
+        for token in self.special:
+            text = text.replace(token, f"{token[:1]} {token[1:]}")
+        return text
 
     def prompt(self, parts: Parts) -> str:
         """The whole prompt, up to where the answer begins."""
@@ -49,7 +62,8 @@ def chat_frame(processor: Any) -> ChatFrame:
             f"expected a processor whose chat template takes images between texts, got {error}",
             hint="use an instruction-tuned model, such as HuggingFaceM4/idefics2-8b",
         ) from error
-    return ChatFrame(opening=opening, image=image, closing=closing)
+    special = tuple(sorted({*processor.tokenizer.all_special_tokens, image.strip()} - {""}, key=len, reverse=True))
+    return ChatFrame(opening=opening, image=image, closing=closing, special=special)
 
 
 def pictures_in(parts: Parts) -> list[Any]:

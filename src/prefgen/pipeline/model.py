@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -36,15 +37,15 @@ from prefgen.pipeline.loading import (
     loaded,
 )
 from prefgen.pipeline.ports import PreferenceModel, notes_for
-from prefgen.pipeline.profile import Profile
+from prefgen.pipeline.profile import Profile, warn_of_dropped
 from prefgen.pipeline.seeding import Seeding
-from prefgen.pipeline.stored import stored_history, stored_picture
+from prefgen.pipeline.settings import OutputType, check_pipeline_settings
+from prefgen.pipeline.stored import MAX_STORED_PX, stored_history, stored_picture
 from prefgen.pipeline.words import UnknownWord, unknown_words, warning_of
 
 if TYPE_CHECKING:
     from prefgen.diffusion.sampling import StepCallback
 
-OutputType = Literal["pil", "np", "pt", "latent"]
 _N_CACHED = 256
 _log = logging.getLogger("prefgen")
 
@@ -59,6 +60,8 @@ class PrefGenOutput:
 
 class PrefGen:
     """Paints for one particular person, tells which pictures they would like, and says why in words.
+
+    Threads may share a model: they take turns, since a person is heard through the one network all of them use.
 
     ```python
     model = PrefGen.from_pretrained("embedded")
@@ -92,6 +95,7 @@ class PrefGen:
         self.sha256 = sha256
         self._mllm = mllm
         self._tokens: dict[str, UserTokens] = {}
+        self._turn = threading.RLock()
         if user_encoder.config.d_cross != adapter.d_cross:
             wide = user_encoder.config.d_cross
             raise ModelError(f"user tokens of width {wide} do not fit the adapter's {adapter.d_cross}")
@@ -109,8 +113,8 @@ class PrefGen:
         """Loads the model that ships with the package (`embedded`), a model folder, or one from the hub.
 
         `device` is auto, cpu, cuda or mps. `dtype` is the generator's; CLIP and user encoder stay in float32. `mllm`
-        stands in for the folder's own preference model. `hub` arguments: `revision`, `token`, `cache_dir`,
-        `local_files_only`.
+        stands in for the folder's own preference model (profiles know such a model by another name). `hub` arguments:
+        `revision`, `token`, `cache_dir`, `local_files_only`.
 
         Raises:
             ModelError: there is no such model, or it is not whole; the message names what is missing.
@@ -131,7 +135,7 @@ class PrefGen:
             feature_extractor=feature_extractor,
             mllm=mllm or (lambda: load_mllm(folder, where)),
             card=card,
-            sha256=hash_of_folder(folder, EMBEDDING_VERSION),
+            sha256=hash_of_folder(folder, EMBEDDING_VERSION, *([] if mllm is None else [_name_of(mllm)])),
         )
 
     @property
@@ -182,12 +186,11 @@ class PrefGen:
         """
         values = {"prompts": prompts, "comments": comments, "times": times, "weights": weights, "aspects": aspects}
         if history is None:
-            history = history_from_items(liked, disliked, **values)
+            history = history_from_items(liked, disliked, longest_px=MAX_STORED_PX, **values)
         elif liked is not None or disliked is not None or any(value is not None for value in values.values()):
             raise InputError("expected pictures or a history, got both")
         if history.n_dropped_conflicts:
-            n = history.n_dropped_conflicts
-            _log.warning("%d pictures were both liked and disliked, or ties, and are left out", n)
+            warn_of_dropped(history.n_dropped_conflicts)
         return self.with_embedding(Profile(model_sha256=self.sha256, history=stored_history(history)))
 
     def embed(self, profile: Profile) -> UserTokens:
@@ -202,12 +205,13 @@ class PrefGen:
         if profile.tokens is not None:
             return profile.tokens
         digest = profile.digest
-        tokens = self._tokens.pop(digest, None)
-        if tokens is None:
-            tokens = person_tokens(profile.pictures(), profile.edits, self.encoders)
-        self._tokens[digest] = tokens  # at the end again: the first one in is the longest unused
-        if len(self._tokens) > _N_CACHED:
-            del self._tokens[next(iter(self._tokens))]
+        with self._turn:
+            tokens = self._tokens.pop(digest, None)
+            if tokens is None:
+                tokens = person_tokens(profile.pictures(), profile.edits, self.encoders)
+            self._tokens[digest] = tokens  # at the end again: the first one in is the longest unused
+            if len(self._tokens) > _N_CACHED:
+                del self._tokens[next(iter(self._tokens))]
         return tokens
 
     def with_embedding(self, profile: Profile) -> Profile:
@@ -247,6 +251,10 @@ class PrefGen:
         from which a seed is drawn for each, or `seed` (seed, seed + 1, …; or one each). What is left out is the model's
         default (`model.card.default`). `user_guidance_scale` guides towards the person separately, at half as much work
         again. The rest is as in diffusers; `batch_size` bounds how many pictures are painted at once.
+
+        Raises:
+            InputError: counts that do not fit each other, or a call from another call's `callback_on_step_end`.
+            ConfigError: a setting that is no number, or that the pipeline does not know.
         """
         n = num_images_per_prompt
         if n < 1 or batch_size < 1:
@@ -257,25 +265,29 @@ class PrefGen:
         negatives = None if negative_prompt is None else _per_prompt(negative_prompt, len(prompts), n)
         seeding = Seeding.of(len(prompts) * n, generator=generator, seed=seed)
         settings = self._settings(guidance_scale, num_inference_steps, like_strength, dislike_strength)
+        check_pipeline_settings(self.pipe, output_type, user_guidance_scale, pipeline_arguments)
+        if negatives is not None:
+            self._warn_of_unknown_words(negatives)
         prompts = [text for text in prompts for _ in range(n)]
         made: list[Any] = []
-        for start in range(0, len(prompts), batch_size):
-            part = slice(start, start + batch_size)
-            made.append(
-                sample(
-                    self.pipe,
-                    self.adapter,
-                    prompts[part],
-                    _rows(people, part),
-                    generators=seeding.generators[part],
-                    negative_prompt=None if negatives is None else negatives[part],
-                    user_guidance_scale=user_guidance_scale,
-                    callback_on_step_end=callback_on_step_end,
-                    output_type=output_type,  # pyright: ignore[reportArgumentType]
-                    **settings,
-                    **pipeline_arguments,
+        with self._turn:
+            for start in range(0, len(prompts), batch_size):
+                part = slice(start, start + batch_size)
+                made.append(
+                    sample(
+                        self.pipe,
+                        self.adapter,
+                        prompts[part],
+                        _rows(people, part),
+                        generators=seeding.generators[part],
+                        negative_prompt=None if negatives is None else negatives[part],
+                        user_guidance_scale=user_guidance_scale,
+                        callback_on_step_end=callback_on_step_end,
+                        output_type=output_type,  # pyright: ignore[reportArgumentType]
+                        **settings,
+                        **pipeline_arguments,
+                    )
                 )
-            )
         return PrefGenOutput(images=_joined(made), seeds=seeding.seeds)
 
     def score(self, profile: Profile, images: Sequence[PictureSource]) -> list[float]:
@@ -287,13 +299,16 @@ class PrefGen:
         pictures = [stored_picture(load_picture(image)) for image in images]
         if not pictures:
             return []
-        return [float(p) for p in self.mllm.score(history, pictures, **notes_for(self.mllm.score, profile.edits))]
+        with self._turn:
+            likings = self.mllm.score(history, pictures, **notes_for(self.mllm.score, profile.edits))
+        return [float(p) for p in likings]
 
     def explain(self, profile: Profile) -> Explanation:
         """What was understood of a person: likes and dislikes in words, with weights and confidence."""
         self._check_is_ours(profile)
         history = profile.pictures("explain it")
-        found = self.mllm.explain(history, **notes_for(self.mllm.explain, profile.edits))
+        with self._turn:
+            found = self.mllm.explain(history, **notes_for(self.mllm.explain, profile.edits))
         return explanation(found, profile.edits)
 
     def familiarity(self, profile: Profile) -> Familiarity | None:
@@ -359,13 +374,24 @@ class PrefGen:
         for name, value in settings.items():
             if not math.isfinite(value):
                 raise ConfigError(f"expected a number as {name}, got {value}")
-        if settings["num_inference_steps"] < 1:
-            raise ConfigError(f"expected at least one step, got {n_steps}")
+        steps = settings["num_inference_steps"]
+        if steps < 1 or steps != int(steps):
+            raise ConfigError(f"expected a whole number of steps, at least one, got {n_steps}")
         return settings
 
     def _warn_of_unknown_words(self, prompts: Sequence[str]) -> None:
         for unknown in self.unknown_words(prompts):
             _log.warning(warning_of(unknown))
+        tokenizer = self.pipe.tokenizer
+        most = tokenizer.model_max_length
+        for prompt in dict.fromkeys(prompts):
+            if (n := len(tokenizer(prompt).input_ids)) > most:
+                _log.warning("the prompt has %d tokens, the last %d of them are not heard", n, n - most)
+
+
+def _name_of(mllm: PreferenceModel) -> str:
+    """What a preference model from elsewhere adds to the name by which profiles know a model."""
+    return str(getattr(mllm, "sha256", type(mllm).__qualname__))
 
 
 def _texts(value: object, what: str) -> list[str]:

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
 from prefgen import __version__
+from prefgen.pipeline.atomic import write_whole
 
 
-def save_png(image: Image.Image, path: Path | str, told: Mapping[str, object]) -> None:
-    """Writes `image` with one text chunk for each entry of `told` (None is left out) and `software`."""
+def save_png(image: Image.Image, path: Path | str, told: Mapping[str, object]) -> Path:
+    """Writes `image` with one text chunk for each entry of `told` (None is left out) and `software`.
+
+    Another file is never replaced: `fox-7.png` becomes `fox-7-2.png` where a different picture has its name. Returns
+    where the picture stands.
+    """
     info = PngImagePlugin.PngInfo()
     for key, value in {**told, "software": f"prefgen {__version__}"}.items():
         if value is not None:
             info.add_itxt(key, str(value))
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, format="PNG", pnginfo=info)
+    encoded = io.BytesIO()
+    image.save(encoded, format="PNG", pnginfo=info)
+    wanted = Path(path)
+    for number in count(1):
+        free = wanted if number == 1 else wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+        if not free.exists():
+            write_whole(free, encoded.getvalue())
+            return free
+        if free.read_bytes() == encoded.getvalue():
+            return free
+    raise AssertionError("numbers do not end")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,9 +13,12 @@ import torch
 from prefgen.adapter import UserTokens
 from prefgen.core import History, HistoryItem, InputError, ProfileError
 from prefgen.history import PerPicture, PictureSource, history_from_items
-from prefgen.pipeline.profile_file import MAX_FILE_BYTES, MAX_ITEMS, Contents, digest_of, history_bytes, pack, unpack
-from prefgen.pipeline.stored import find_item, stored_history
+from prefgen.pipeline.atomic import write_whole
+from prefgen.pipeline.profile_file import MAX_FILE_BYTES, Contents, digest_of, history_bytes, pack, unpack
+from prefgen.pipeline.stored import MAX_ITEMS, MAX_STORED_PX, find_item, stored_history
 from prefgen.pipeline.word_edits import NO_EDITS, WordEdits
+
+_log = logging.getLogger("prefgen")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -54,19 +58,19 @@ class Profile:
     ) -> Profile:
         """A profile with more pictures at the end of its history; the values are as in `PrefGen.profile`.
 
-        An opinion on a picture that is there already replaces the old one. No model is needed: the embedding is
-        computed when it is next used.
+        An opinion on a picture that is there already replaces the old one, unless both have a time and the old one's is
+        later. No model is needed: the embedding is computed when it is next used.
         """
-        given = history_from_items(
-            liked, disliked, prompts=prompts, comments=comments, times=times, weights=weights, aspects=aspects
-        )
-        return self.add_history(given)
+        values = {"prompts": prompts, "comments": comments, "times": times, "weights": weights, "aspects": aspects}
+        return self.add_history(history_from_items(liked, disliked, longest_px=MAX_STORED_PX, **values))
 
     def add_history(self, more: History) -> Profile:
         """A profile with the items of another history at the end of its own; see `add`."""
         there = self.pictures("add to it").items
+        if more.n_dropped_conflicts:
+            warn_of_dropped(more.n_dropped_conflicts)
         known = {item.sha256: item for item in there}
-        fresh = [item for item in stored_history(more).items if known.get(item.sha256) != item]
+        fresh = [item for item in stored_history(more).items if _replaces(item, known.get(item.sha256))]
         replaced = {item.sha256 for item in fresh}
         return self._with_items([item for item in there if item.sha256 not in replaced] + fresh)
 
@@ -135,15 +139,20 @@ class Profile:
         return cls(model_sha256=contents.model_sha256, history=contents.history, edits=contents.edits, tokens=tokens)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the file whole or not at all."""
-        target = Path(path)
-        part = target.with_name(f".{target.name}.part")
+        """Writes the file whole or not at all, readable by its owner alone if it is new.
+
+        Raises:
+            InputError: the file cannot be written, or the profile holds more than a file may.
+        """
+        data = self.to_bytes()
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(self.to_bytes())
-            part.replace(target)
+            Profile.from_bytes(data)
+        except ProfileError as error:
+            raise InputError(f"the profile cannot be kept: {error.message}") from error
+        try:
+            write_whole(Path(path), data)
         except OSError as error:
-            raise InputError(f"{target} cannot be written: {error.strerror}") from error
+            raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, any_version: bool = False) -> Profile:
@@ -183,3 +192,15 @@ class Profile:
         if self.tokens is not None and self.tokens.like is not None and self.tokens.dislike is not None:
             tokens = {"like": self.tokens.like[0].numpy(), "dislike": self.tokens.dislike[0].numpy()}
         return Contents(model_sha256=self.model_sha256, history=self.history, edits=self.edits, tokens=tokens)
+
+
+def warn_of_dropped(n: int) -> None:
+    """Says how many pictures were left out because their opinions contradict each other."""
+    _log.warning("%d pictures were both liked and disliked, or ties, and are left out", n)
+
+
+def _replaces(new: HistoryItem, old: HistoryItem | None) -> bool:
+    """Whether an opinion takes the place of an earlier one on the same picture."""
+    if old is None:
+        return True
+    return new != old and (new.time_s is None or old.time_s is None or new.time_s >= old.time_s)

@@ -23,14 +23,12 @@ from safetensors.numpy import save as save_tensors
 
 from prefgen import __version__
 from prefgen.core import ASPECTS, History, HistoryItem, InputError, ProfileError
-from prefgen.history import MAX_WEIGHT
-from prefgen.pipeline.stored import MAX_STORED_PX
+from prefgen.history import MAX_TEXT_LETTERS, MAX_WEIGHT
+from prefgen.pipeline.stored import MAX_ITEMS, MAX_STORED_PX
 from prefgen.pipeline.word_edits import WordEdits
 
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 512 * 2**20
-MAX_ITEMS = 2000
-MAX_TEXT_LETTERS = 20_000
 _MAX_HEADER_BYTES = 16 * 2**20
 _MAX_TOKENS, _MAX_WIDTH = 1024, 32_768
 _KEY = "prefgen.profile"
@@ -232,8 +230,13 @@ def _edits(value: object) -> WordEdits:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 def _is_text(value: object) -> bool:
-    return value is None or (isinstance(value, str) and len(value) <= MAX_TEXT_LETTERS)
+    if not isinstance(value, str):
+        return value is None
+    return len(value) <= MAX_TEXT_LETTERS and not any("\ud800" <= letter <= "\udfff" for letter in value)

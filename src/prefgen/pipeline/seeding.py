@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,10 +43,19 @@ class Seeding:
             return Seeding(generators=tuple(generator), seeds=tuple(g.initial_seed() for g in generator))
         if seed is None:
             return _from_seeds([secrets.randbelow(2**31) for _ in range(n_pictures)])
-        if isinstance(seed, int):
-            return _from_seeds([seed + place for place in range(n_pictures)])
+        if not isinstance(seed, Sequence):
+            first = _whole(seed)
+            return _from_seeds([first + place for place in range(n_pictures)])
         _check_count(len(seed), n_pictures, "seeds")
-        return _from_seeds(list(seed))
+        return _from_seeds([_whole(one) for one in seed])
+
+
+def _whole(seed: object) -> int:
+    """A seed as an int: NumPy's integers and 0-d tensors are as good."""
+    try:
+        return operator.index(seed)  # pyright: ignore[reportArgumentType]
+    except TypeError as error:
+        raise InputError(f"expected a whole number as seed, got {type(seed).__name__} {seed!r}") from error
 
 
 def _drawn(generator: torch.Generator) -> int:

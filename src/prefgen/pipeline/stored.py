@@ -8,22 +8,20 @@ from dataclasses import replace
 from PIL import Image
 
 from prefgen.core import History, HistoryItem, InputError, content_hash
-from prefgen.history import MAX_WEIGHT, PictureSource, load_picture
+from prefgen.history import MAX_WEIGHT, PictureSource, load_picture, parse_text, shrunk
 
 MAX_STORED_PX = 256
 """Longest side of a stored picture; no encoder of the chain looks at more."""
+
+MAX_ITEMS = 2000
+"""Most pictures in a profile."""
 
 _MIN_PREFIX = 8
 
 
 def stored_picture(image: Image.Image) -> Image.Image:
     """An RGB copy of at most `MAX_STORED_PX` a side; a stored picture comes back as it is."""
-    rgb = image.convert("RGB")
-    longest = max(rgb.size)
-    if longest <= MAX_STORED_PX:
-        return rgb.copy()
-    width, height = (max(1, round(side * MAX_STORED_PX / longest)) for side in rgb.size)
-    return rgb.resize((width, height), Image.Resampling.LANCZOS)
+    return shrunk(image, MAX_STORED_PX)
 
 
 def stored_item(item: HistoryItem) -> HistoryItem:
@@ -32,6 +30,8 @@ def stored_item(item: HistoryItem) -> HistoryItem:
     if not (math.isfinite(weight) and 0 < weight <= MAX_WEIGHT):
         raise InputError(f"expected a weight above 0 and at most {MAX_WEIGHT:g}, got {item.weight}")
     time_s = None if item.time_s is None else float(item.time_s)
+    for what in ("prompt", "comment"):
+        parse_text(getattr(item, what), what)
     return replace(item, image=stored_picture(item.image), weight=weight, time_s=time_s, source=None)
 
 
@@ -39,8 +39,10 @@ def stored_history(history: History) -> History:
     """Every item stored, in order.
 
     Raises:
-        InputError: the same picture stands in it twice, or there is none.
+        InputError: the same picture stands in it twice, there is none, or there are more than `MAX_ITEMS`.
     """
+    if len(history) > MAX_ITEMS:
+        raise InputError(f"expected at most {MAX_ITEMS} pictures in a profile, got {len(history)}")
     items = tuple(stored_item(item) for item in history.items)
     if not items:
         raise InputError("expected at least one liked or disliked picture, got none")

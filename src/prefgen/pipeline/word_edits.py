@@ -22,7 +22,7 @@ from prefgen.pipeline.ports import TextEmbedding
 HISTORY_WORTH_WORDS = 2.0
 """A side's pictures weigh as much as this many words: one word moves `ê_sem` by a third, two by half."""
 
-MAX_WORD_LETTERS = 100
+MAX_WORD_LETTERS, MAX_WORDS = 100, 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class WordEdits:
         """These edits and then those: the last thing said of a word stands.
 
         Raises:
-            InputError: a word is not text, blank, too long, or said twice at once.
+            InputError: a word is not text, blank, too long, or said twice at once; or there are more than `MAX_WORDS`.
         """
         said: dict[str, str] = {}
         for kind, words in (("like", like), ("dislike", dislike), ("forget", forget)):
@@ -57,6 +57,8 @@ class WordEdits:
         kept = {kind: [word for word in words if word not in said] for kind, words in before.items()}
         for word, kind in said.items():
             kept[kind].append(word)
+        if (n_said := sum(map(len, kept.values()))) > MAX_WORDS:
+            raise InputError(f"expected at most {MAX_WORDS} words said of a taste, got {n_said}")
         return WordEdits(**{kind: tuple(words) for kind, words in kept.items()})
 
     def to_json(self) -> dict[str, list[str]]:
@@ -79,6 +81,8 @@ def clean_word(word: object) -> str:
     cleaned = " ".join(word.lower().replace(",", " ").split())
     if not cleaned or len(cleaned) > MAX_WORD_LETTERS:
         raise InputError(f"expected a word of 1 to {MAX_WORD_LETTERS} letters, got {len(cleaned)}")
+    if not cleaned.isprintable():
+        raise InputError(f"expected a word of printable letters, got {cleaned!r}")
     return cleaned
 
 
