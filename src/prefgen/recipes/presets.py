@@ -37,7 +37,7 @@ class Preset:
     # vision tower
     vision_width: int = 160
     vision_layers: int = 6
-    vision_samples: int = 1_000_000
+    vision_samples: int = 700_000
     vision_batch: int = 128
     """A quarter plain training pictures, a quarter people's, half groups of hands."""
     vision_rate: float = 1e-3
