@@ -7,12 +7,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from prefgen.agents import FAMILIES, LOOKS, RESERVED_SUBJECTS, is_reserved
 from prefgen.agents.scene import SEED_CLASSES
-from prefgen.core import numpy_rng
+from prefgen.core import History, HistoryItem, numpy_rng
 from prefgen.mllm import history_parts
 from prefgen.mllm.chat import pictures_in
+from prefgen.mllm.wording import MOST_LETTERS, MOST_TOLD, told_from
 from prefgen.recipes.mllm_people import ASPECT_FAMILIES, N_EVERYTHING, N_ONE, N_PICTURES, pairs_of, scenes_of
 from prefgen.recipes.mllm_pretrain import picture_pack, twin_pack, twins_at
 from prefgen.recipes.mllm_texts import tokenizer_texts
@@ -199,3 +201,22 @@ def test_evaluation_asks_the_same_queries_of_every_history():
     assert pictures_in(packs[2].history) == []
     owners = [{key // N_PICTURES for key in pictures_in(pack.history)} for pack in packs[:2]]
     assert owners == [{1}, {4}]
+
+
+def test_a_model_is_told_the_last_pictures_of_a_side_and_the_beginning_of_a_text():
+    def item(k: int, side: str) -> HistoryItem:
+        text = "so lively " * 60 if k == 149 else f"number {k}"
+        return HistoryItem(image=Image.new("RGB", (2, 2)), side=side, comment=text, sha256=f"{side}{k}")  # type: ignore[arg-type]
+
+    history = History(items=tuple(item(k, side) for k in range(150) for side in ("like", "dislike")))
+    told = told_from(history)
+    assert len(told) == 2 * MOST_TOLD
+    assert [t.comment for t in told[:2]] == ["number 50", "number 50"]
+    assert {t.side for t in told[:2]} == {"like", "dislike"}
+    longest = told[-1].comment
+    assert longest is not None
+    assert len(longest) <= MOST_LETTERS
+    assert longest.endswith(("so", "lively")), "whole words are kept"
+    assert history.items[-1].comment == "so lively " * 60, "the history itself keeps every letter"
+    few = History(items=history.items[:6])
+    assert [t.comment for t in told_from(few)] == [i.comment for i in few.items]

@@ -16,6 +16,8 @@ Parts = list[Any]
 """Strings and pictures, in order."""
 
 DAY_S = 86_400.0
+MOST_TOLD, MOST_LETTERS = 100, 300
+"""Most pictures a side, and letters a prompt or comment, that are told to a model."""
 LIKES_QUESTION = " What does this user like?"
 DISLIKES_QUESTION = " What does this user dislike?"
 ASPECT_WORDS: dict[Aspect, str] = {
@@ -43,21 +45,33 @@ class Told:
 
 
 def told_from(history: History) -> list[Told]:
-    """The history's items in order, ages measured from its newest item. The history itself is not touched."""
+    """The history's items in order, ages measured from its newest item. The history itself is not touched.
+
+    A model reads the last `MOST_TOLD` pictures of each side and `MOST_LETTERS` of a text: what is longer would cost it
+    minutes and lie beyond anything it was trained on.
+    """
     times = [item.time_s for item in history.items if item.time_s is not None]
     newest = max(times, default=0.0)
+    kept = {id(item) for side in (history.liked, history.disliked) for item in side[-MOST_TOLD:]}
     return [
         Told(
             picture=item.image,
             side=item.side,
-            prompt=item.prompt,
-            comment=item.comment,
+            prompt=_short(item.prompt),
+            comment=_short(item.comment),
             weight=item.weight,
             age_days=None if item.time_s is None else (newest - item.time_s) / DAY_S,
             aspect=item.aspect,
         )
         for item in history.items
+        if id(item) in kept
     ]
+
+
+def _short(text: str | None) -> str | None:
+    if text is None or len(text) <= MOST_LETTERS:
+        return text
+    return text[:MOST_LETTERS].rsplit(None, 1)[0]
 
 
 def weight_words(weight: float) -> str:
