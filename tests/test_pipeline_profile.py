@@ -198,7 +198,7 @@ HOSTILE_CHANGES = {
     "time": lambda told, header: told["items"][0].update(time_s="yesterday"),
     "time beyond floats": lambda told, header: told["items"][0].update(time_s=-(10**400)),
     "half a character": lambda told, header: told["items"][0].update(prompt="\ud800"),
-    "too long a comment": lambda told, header: told["items"][0].update(comment="a" * 2001),
+    "too long a comment": lambda told, header: told["items"][0].update(comment="a" * 20_001),
     "terminal escapes": lambda told, header: told.update(edits={"like": ["\x1b]0;x\x07"], "dislike": [], "forget": []}),
     "aspect": lambda told, header: told["items"][0].update(aspect="smell"),
     "hash": lambda told, header: told["items"][0].update(sha256="../../etc"),
@@ -257,11 +257,11 @@ def test_what_could_not_be_read_again_is_not_written(me, tmp_path):
     path = tmp_path / "me.safetensors"
     me.save(path)
     before = path.read_bytes()
-    with pytest.raises(InputError, match="at most 2000 letters"):
-        me.add(liked=[noise(1)], comments=["a" * 2001])
+    with pytest.raises(InputError, match="at most 20000 letters"):
+        me.add(liked=[noise(1)], comments=["a" * 20_001])
     with pytest.raises(InputError, match="at most 200 words"):
         me.edit(like=[f"word {k}" for k in range(201)])
-    item = replace(me.history.items[0], comment="a" * 2001)
+    item = replace(me.history.items[0], comment="a" * 20_001)
     with pytest.raises(InputError, match="cannot be kept"):
         replace(me, history=History(items=(item,)), tokens=None).save(path)
     assert path.read_bytes() == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from PIL import Image
 
 from conftest import plain
@@ -44,3 +46,18 @@ def test_a_picture_is_fitted_whole():
     assert wide.size == (100, 100)
     assert wide.getpixel((50, 50)) == (0, 0, 0)
     assert wide.getpixel((50, 5)) != (0, 0, 0)
+
+
+def test_pictures_are_readable_as_the_umask_says_and_replaced_only_when_asked(tmp_path):
+    first = save_png(plain("red"), tmp_path / "a.png", {})
+    before = os.umask(0o022)
+    try:
+        second = save_png(plain("blue"), tmp_path / "a.png", {})
+    finally:
+        os.umask(before)
+    assert (first.name, second.name) == ("a.png", "a-2.png")
+    assert second.stat().st_mode & 0o777 == 0o644
+    assert save_png(plain("green"), first, {}, replace=True) == first
+    with Image.open(first) as image:
+        assert image.convert("RGB").getpixel((0, 0)) == (0, 128, 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-2.png", "a.png"]

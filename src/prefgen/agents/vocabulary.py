@@ -1,8 +1,8 @@
 """What a picture can be asked for in words, and what has no word.
 
 The six families follow the attribute families seen in PrefGen's figures (arXiv 2512.06020): movement, palette,
-composition, hand, texture and medium. A value stands here only while a classifier tells it on at least 95 % of
-paintings and 90 % of their reconstructions (`results/attributes.json`).
+composition, hand, texture and medium. The aim is that a classifier tells each value on at least 95 % of paintings and
+90 % of their reconstructions by the autoencoder; `weights/judges/attributes.json` says for each how far that holds.
 """
 
 from __future__ import annotations

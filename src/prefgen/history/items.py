@@ -13,7 +13,7 @@ from prefgen.history.pictures import PictureSource, load_picture, picture_name, 
 MAX_WEIGHT = 100.0
 """Largest relative weight: beyond it one picture drowns all others, which is a slip more often than a wish."""
 
-MAX_TEXT_LETTERS = 2_000
+MAX_TEXT_LETTERS = 20_000
 """Longest prompt or comment: a page. A model reads every word of every picture."""
 
 _MAX_TIME_S = 1e11  # the year 5138; milliseconds of today lie above it

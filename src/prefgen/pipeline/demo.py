@@ -11,6 +11,7 @@ from PIL import Image
 from prefgen.agents import Dials, Person, history_of, new_person, paint, prompt_of
 from prefgen.agents.people import FIRST_UNSEEN_CLUSTER, N_CLUSTERS
 from prefgen.core import History, HistoryItem, numpy_rng
+from prefgen.pipeline.atomic import write_whole
 from prefgen.pipeline.model import PrefGen
 from prefgen.pipeline.png import save_png
 from prefgen.pipeline.profile import Profile
@@ -49,8 +50,8 @@ def paint_demo(
 ) -> dict[str, Any]:
     """Paints `prompt` without the person, with them and with somebody else, from the same seeds; returns a summary.
 
-    Writes into `out`: `sheet.png` (history, pictures, and what was understood, in words), the pictures one by one, the
-    person's `profile.safetensors`, and the summary as `demo.json`.
+    Writes into `out`, over what an earlier call left: `sheet.png` (history, pictures, and what was understood, in
+    words), the pictures one by one, the person's `profile.safetensors`, and the summary as `demo.json`.
     """
     out = Path(out)
     person, other = (held_out_person(name, seed) for name in ("person", "other"))
@@ -63,10 +64,11 @@ def paint_demo(
         pictures[name] = made.images
         files[name] = [str(out / f"{name}-{one}.png") for one in made.seeds]
         for image, one, path in zip(made.images, made.seeds, files[name]):
-            save_png(image, path, model.told_of(profile, prompt, one, **settings))
+            save_png(image, path, model.told_of(profile, prompt, one, **settings), replace=True)
     understood = model.explain(me)
     sheet = _sheet(me, prompt, pictures, understood.in_words())
-    save_png(sheet, out / "sheet.png", {"prompt": prompt, "seed": seed, "profile": me.digest, "model": model.sha256})
+    told = {"prompt": prompt, "seed": seed, "profile": me.digest, "model": model.sha256}
+    save_png(sheet, out / "sheet.png", told, replace=True)
     me.save(out / "profile.safetensors")
     summary = {
         "prompt": prompt,
@@ -81,7 +83,7 @@ def paint_demo(
         "understood": understood.to_json(),
         "in_words": understood.in_words(),
     }
-    (out / "demo.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_whole(out / "demo.json", (json.dumps(summary, indent=1) + "\n").encode())
     return summary
 
 

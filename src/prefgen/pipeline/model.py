@@ -269,25 +269,24 @@ class PrefGen:
         if negatives is not None:
             self._warn_of_unknown_words(negatives)
         prompts = [text for text in prompts for _ in range(n)]
-        made: list[Any] = []
+
+        def painted(part: slice) -> Any:
+            return sample(
+                self.pipe,
+                self.adapter,
+                prompts[part],
+                _rows(people, part),
+                generators=seeding.generators[part],
+                negative_prompt=None if negatives is None else negatives[part],
+                user_guidance_scale=user_guidance_scale,
+                callback_on_step_end=callback_on_step_end,
+                output_type=output_type,  # pyright: ignore[reportArgumentType]
+                **settings,
+                **pipeline_arguments,
+            )
+
         with self._turn:
-            for start in range(0, len(prompts), batch_size):
-                part = slice(start, start + batch_size)
-                made.append(
-                    sample(
-                        self.pipe,
-                        self.adapter,
-                        prompts[part],
-                        _rows(people, part),
-                        generators=seeding.generators[part],
-                        negative_prompt=None if negatives is None else negatives[part],
-                        user_guidance_scale=user_guidance_scale,
-                        callback_on_step_end=callback_on_step_end,
-                        output_type=output_type,  # pyright: ignore[reportArgumentType]
-                        **settings,
-                        **pipeline_arguments,
-                    )
-                )
+            made = [painted(slice(start, start + batch_size)) for start in range(0, len(prompts), batch_size)]
         return PrefGenOutput(images=_joined(made), seeds=seeding.seeds)
 
     def score(self, profile: Profile, images: Sequence[PictureSource]) -> list[float]:

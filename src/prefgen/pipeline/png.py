@@ -13,11 +13,11 @@ from prefgen import __version__
 from prefgen.pipeline.atomic import write_whole
 
 
-def save_png(image: Image.Image, path: Path | str, told: Mapping[str, object]) -> Path:
+def save_png(image: Image.Image, path: Path | str, told: Mapping[str, object], *, replace: bool = False) -> Path:
     """Writes `image` with one text chunk for each entry of `told` (None is left out) and `software`.
 
-    Another file is never replaced: `fox-7.png` becomes `fox-7-2.png` where a different picture has its name. Returns
-    where the picture stands.
+    Another file is not replaced unless `replace`: `fox-7.png` becomes `fox-7-2.png` where a different picture has its
+    name. Returns where the picture stands.
     """
     info = PngImagePlugin.PngInfo()
     for key, value in {**told, "software": f"prefgen {__version__}"}.items():
@@ -28,7 +28,7 @@ def save_png(image: Image.Image, path: Path | str, told: Mapping[str, object]) -
     wanted = Path(path)
     for number in count(1):
         free = wanted if number == 1 else wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
-        if not free.exists():
+        if replace or not free.exists():
             write_whole(free, encoded.getvalue())
             return free
         if free.read_bytes() == encoded.getvalue():

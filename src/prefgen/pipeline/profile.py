@@ -150,7 +150,7 @@ class Profile:
         except ProfileError as error:
             raise InputError(f"the profile cannot be kept: {error.message}") from error
         try:
-            write_whole(Path(path), data)
+            write_whole(Path(path), data, private=True)
         except OSError as error:
             raise InputError(f"{path} cannot be written: {error.strerror}") from error
 

@@ -64,6 +64,20 @@ def new_tokenizer(preset: Preset, texts: list[str]) -> Any:
     return build(vocab={w: i for i, w in enumerate(words)}, merges=merges, model_max_length=preset.text_length)
 
 
+def vision_config(width: int, n_layers: int, d_projection: int) -> CLIPVisionConfig:
+    """A vision tower of 8-pixel patches, heads 32 wide, embeddings `d_projection` wide."""
+    return CLIPVisionConfig(
+        hidden_size=width,
+        intermediate_size=4 * width,
+        projection_dim=d_projection,
+        num_hidden_layers=n_layers,
+        num_attention_heads=max(1, width // 32),
+        image_size=64,
+        patch_size=8,
+        hidden_act="gelu",
+    )
+
+
 def new_clip(preset: Preset, tokenizer: Any) -> Any:
     """An untrained CLIP of the preset's size: 8-pixel patches, texts of `text_length` tokens."""
     text = CLIPTextConfig(
@@ -79,16 +93,7 @@ def new_clip(preset: Preset, tokenizer: Any) -> Any:
         pad_token_id=tokenizer.pad_token_id,
         hidden_act="gelu",
     )
-    vision = CLIPVisionConfig(
-        hidden_size=preset.clip_width,
-        intermediate_size=4 * preset.clip_width,
-        projection_dim=preset.text_width,
-        num_hidden_layers=preset.clip_vision_layers,
-        num_attention_heads=max(1, preset.clip_width // 32),
-        image_size=64,
-        patch_size=8,
-        hidden_act="gelu",
-    )
+    vision = vision_config(preset.clip_width, preset.clip_vision_layers, preset.text_width)
     return CLIPModel(
         CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=preset.text_width)
     )

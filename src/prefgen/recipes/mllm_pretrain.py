@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from prefgen.agents import (
     CONTINUOUS,
     FAMILIES,
-    LOOKS,
     SETTINGS,
     SUBJECTS,
     Scene,
@@ -49,7 +48,7 @@ from prefgen.recipes.mllm_paint import paint_groups
 from prefgen.recipes.mllm_texts import tokenizer_texts
 from prefgen.recipes.pictures import scene_at
 from prefgen.recipes.presets import Preset
-from prefgen.recipes.vision import CHOICES, words_in
+from prefgen.recipes.vision import CHOICES, another_hand, words_in
 
 DESCRIBE = " Describe this image."
 WHAT = " What is in this image?"
@@ -71,12 +70,7 @@ def changed_in_one(rng: np.random.Generator, scene: Scene) -> Scene:
         family = str(rng.choice(list(scene.values)))
         free = [v for v in FAMILIES[family] if v != scene.values[family] and not is_reserved(scene.subject, v)]
         return scene.with_changes(values={**scene.values, family: str(rng.choice(free))})
-    if kind == "look":
-        return scene.with_changes(look=str(rng.choice([v for v in (*LOOKS, "") if v != (scene.look or "")])) or None)
-    trait = str(rng.choice(CONTINUOUS))
-    old = scene.continuous[trait]
-    new = old + float(rng.uniform(0.6, 1.2)) * (-1 if old > 0 else 1)
-    return scene.with_changes(continuous={**scene.continuous, trait: float(np.clip(new, -1, 1))})
+    return another_hand(rng, scene, "look" if kind == "look" else str(rng.choice(CONTINUOUS)))
 
 
 def twins_at(index: int, split: str = "train", seed: int = 0) -> tuple[Scene, Scene, Scene]:

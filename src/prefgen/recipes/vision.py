@@ -18,13 +18,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPVisionModelWithProjection
 
 from prefgen.agents import CONTINUOUS, FAMILIES, LOOKS, SETTINGS, SUBJECTS, Scene, is_reserved, random_scene
 from prefgen.core import numpy_rng
 from prefgen.recipes.autoencoder import as_batch
 from prefgen.recipes.captions import training_caption
-from prefgen.recipes.clip import info_nce_of_pairs, save_image_processor
+from prefgen.recipes.clip import info_nce_of_pairs, save_image_processor, vision_config
 from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.loop import Loop, LoopSettings
@@ -121,19 +121,8 @@ class VisionTraining(nn.Module):
 
 
 def new_tower(preset: Preset) -> CLIPVisionModelWithProjection:
-    """An untrained tower: 8-pixel patches, heads 32 wide, embeddings as wide as the text tower's states."""
-    return CLIPVisionModelWithProjection(
-        CLIPVisionConfig(
-            hidden_size=preset.vision_width,
-            intermediate_size=4 * preset.vision_width,
-            projection_dim=preset.text_width,
-            num_hidden_layers=preset.vision_layers,
-            num_attention_heads=max(1, preset.vision_width // 32),
-            image_size=64,
-            patch_size=8,
-            hidden_act="gelu",
-        )
-    )
+    """An untrained tower, its embeddings as wide as the text tower's states."""
+    return CLIPVisionModelWithProjection(vision_config(preset.vision_width, preset.vision_layers, preset.text_width))
 
 
 def group_pictures(c: Context, split: str) -> np.ndarray:
@@ -176,6 +165,40 @@ def tower_reading(module: VisionTraining, c: Context) -> dict[str, float]:
     return found
 
 
+class VisionBatches:
+    """Pictures, their words and captions of a step: a quarter plain, a quarter people's, half groups of hands."""
+
+    def __init__(self, c: Context) -> None:
+        self.preset, cache = c.preset, c.work / "hands"
+        p = c.preset
+        self.plain, self.groups = c.pictures(), group_pictures(c, "train")
+        self.people = people_pictures(c.work, "train", p.n_users)
+        plain, people, groups = len(self.plain), len(self.people), len(self.groups)
+        self.plain_words = cached_words(
+            cache / "plain.words.npy", plain, lambda i: words_in(scene_at("train", i, p.seed))
+        )
+        self.people_words = cached_words(
+            cache / "people.words.npy", people, lambda i: [words_in(s) for s in scenes_of(i)]
+        )
+        self.group_words = cached_words(
+            cache / "groups.words.npy", groups, lambda i: [words_in(s) for s in hands_at(i, seed=p.seed)]
+        )
+        self.n_groups = p.vision_batch // (2 * PER_GROUP)
+        self.n_single = self.n_groups * PER_GROUP // 2
+
+    def at(self, step: int) -> tuple[np.ndarray, Tensor, list[str]]:
+        """uint8 [n, 64, 64, 3], int64 [n, n_choices], and captions of the first `n_single`; a pure function."""
+        rng = numpy_rng("vision", self.preset.seed, step)
+        a = rng.integers(0, len(self.plain), self.n_single)
+        b = rng.integers(0, len(self.people) * N_PICTURES, self.n_single)
+        g = np.sort(rng.integers(0, len(self.groups), self.n_groups))
+        a, person, slot = np.sort(a), b // N_PICTURES, b % N_PICTURES
+        shown = [self.plain[a], self.people[person, slot], self.groups[g].reshape(-1, *self.plain.shape[1:])]
+        told = [self.plain_words[a], self.people_words[person, slot], self.group_words[g].reshape(-1, len(CHOICES))]
+        captions = [training_caption(scene_at("train", int(i), self.preset.seed), rng) for i in a]
+        return np.concatenate(shown), torch.from_numpy(np.concatenate(told)).long(), captions
+
+
 def train_vision(c: Context) -> None:
     """Trains the tower; saved as `image_encoder/` and `feature_extractor/`."""
     if (c.out / "image_encoder" / "config.json").exists():
@@ -183,36 +206,15 @@ def train_vision(c: Context) -> None:
     p = c.preset
     torch.manual_seed(p.seed)
     text = TextEncoding(c.out)
-    module = VisionTraining(new_tower(p), p.text_width)
-    plain, people, groups = c.pictures(), people_pictures(c.work, "train", p.n_users), group_pictures(c, "train")
-    cache = c.work / "hands"
-    words = [
-        cached_words(cache / "plain.words.npy", len(plain), lambda i: words_in(scene_at("train", i, p.seed))),
-        cached_words(cache / "people.words.npy", len(people), lambda i: [words_in(s) for s in scenes_of(i)]),
-        cached_words(
-            cache / "groups.words.npy", len(groups), lambda i: [words_in(s) for s in hands_at(i, seed=p.seed)]
-        ),
-    ]
-    n_groups = p.vision_batch // (2 * PER_GROUP)
-    n_single = n_groups * PER_GROUP // 2
+    module, batches = VisionTraining(new_tower(p), p.text_width), VisionBatches(c)
 
     def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
-        rng = numpy_rng("vision", p.seed, step)
-        a, b = rng.integers(0, len(plain), n_single), rng.integers(0, len(people) * N_PICTURES, n_single)
-        g = rng.integers(0, len(groups), n_groups)
-        person, slot = b // N_PICTURES, b % N_PICTURES
-        shown = [plain[np.sort(a)], people[person, slot], groups[np.sort(g)].reshape(-1, *plain.shape[1:])]
-        told = [words[0][np.sort(a)], words[1][person, slot], words[2][np.sort(g)].reshape(-1, len(CHOICES))]
-        captions = [training_caption(scene_at("train", int(i), p.seed), rng) for i in np.sort(a)]
-        return module.losses(
-            module.embed(np.concatenate(shown)),
-            torch.from_numpy(np.concatenate(told)).long(),
-            text.pooled(captions),
-        )
+        pictures, words, captions = batches.at(step)
+        return module.losses(module.embed(pictures), words, text.pooled(captions))
 
     settings = LoopSettings(
         n_samples=p.vision_samples,
-        batch_size=2 * n_groups * PER_GROUP,
+        batch_size=2 * batches.n_groups * PER_GROUP,
         learning_rate=p.vision_rate,
         warmup_samples=min(20_000, p.vision_samples // 10),
         ema_decay=0.999,
