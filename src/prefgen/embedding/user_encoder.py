@@ -31,6 +31,8 @@ class UserEncoderConfig:
     core_layers: tuple[int, ...]
     vote_width: int = 0
     """Width in which each picture is read by itself before the pool; 0 pools linear readings."""
+    one_reading: bool = False
+    """Whether likes and dislikes are read by the same weights."""
 
 
 class LayerMix(nn.Module):
@@ -107,17 +109,23 @@ class SideEncoder(nn.Module):
 
 
 class UserEncoder(nn.Module):
-    """Both sides' encoders. Likes and dislikes are two token groups with weights of their own."""
+    """Both sides' encoders. Likes and dislikes are two token groups.
+
+    With `one_reading` they are read by the same weights: what some pictures have in common is one question, whether
+    they are liked or not, and it is then learned from both (ours). What a side does to a picture is the adapter's part,
+    which has weights for each.
+    """
 
     def __init__(self, config: UserEncoderConfig) -> None:
         super().__init__()
         self.config = config
         self.like = SideEncoder(config)
-        self.dislike = SideEncoder(config)
+        if not config.one_reading:
+            self.dislike = SideEncoder(config)
 
     def side(self, name: str) -> SideEncoder:
         """The encoder of `like` or `dislike`."""
-        return self.like if name == "like" else self.dislike
+        return self.like if name == "like" or self.config.one_reading else self.dislike
 
     def forward(self, like: SideFeatures, dislike: SideFeatures) -> dict[str, Tensor]:
         """Tokens `{"like", "dislike"}`, each [batch, n_tokens, d_cross]."""

@@ -317,6 +317,7 @@ def train_personal(
         sem_layers=choice.e_sem,
         core_layers=choice.e_core,
         vote_width=2 * p.text_width,
+        one_reading=True,
     )
     encoder = UserEncoder(config)
     frozen = FROZEN if "sem" in heard or "core" in heard else FROZEN[:-1]
