@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from prefgen.agents import paint
+from prefgen.agents import FAMILIES, all_values, paint
 from prefgen.core import numpy_rng
 from prefgen.mllm import PreferenceMLLM, answer_token, chat_frame, pack, pictures_in
 from prefgen.recipes.context import Context
 from prefgen.recipes.loop import Deadline, Loop, LoopSettings
 from prefgen.recipes.mllm_paint import paint_groups
-from prefgen.recipes.mllm_people import N_EVERYTHING, N_PICTURES, scenes_in, scenes_of
+from prefgen.recipes.mllm_people import N_EVERYTHING, N_PICTURES, pairs_of, scenes_in, scenes_of
 from prefgen.recipes.mllm_pretrain import (
     Pretraining,
     image_tokens,
@@ -31,13 +32,13 @@ from prefgen.recipes.preference_matching import matching_pack
 from prefgen.recipes.preference_vqa import (
     PreferenceTraining,
     batch_at,
+    losses_on_the_way,
     preference_losses,
-    side_and_picture_losses,
     train_preference_vqa,
 )
 from prefgen.recipes.presets import Preset, preset_named
 from prefgen.recipes.vqa_evaluation import evaluate_vqa
-from prefgen.recipes.vqa_packs import own_pack
+from prefgen.recipes.vqa_packs import KINDS, own_pack, pack_of
 
 SMALL = preset_named("tiny").with_overrides(mllm_layers=3, mllm_image_tokens=2)
 
@@ -89,7 +90,7 @@ def test_preference_training_resumes_bit_for_bit_and_spares_the_vision_tower(par
             assert torch.equal(value, start[name]), name
     assert not any("vision_model" in name or "connector" in name for name in trained)
     if lora_rank:
-        assert all("lora_" in name or "heads" in name or "side_head" in name for name in trained)
+        assert all("lora_" in name or not name.startswith("model.") for name in trained)
 
 
 def test_throw_away_heads_are_asked_at_the_pictures_they_speak_of(parts):
@@ -108,11 +109,40 @@ def test_throw_away_heads_are_asked_at_the_pictures_they_speak_of(parts):
     truth = [b.answer for one in asked for b in one.pack.branches if b.kind == "yes_no"]
     labels = torch.tensor([0 if str(answer).startswith("Yes") else 1 for answer in truth])
     layers = dict.fromkeys((module.quarter, module.halfway, module.middle), states)
-    side, pictures = side_and_picture_losses(module, batch, asked, layers, labels, 2)
-    assert side < 1e-6
-    assert pictures < 1e-6
-    side, pictures = side_and_picture_losses(module, batch, asked, layers, 1 - labels, 2)
-    assert side < 1e-6 < 10 < pictures
+    right = losses_on_the_way(module, batch, asked, layers, labels, 2)
+    assert max(right["side"], right["pictures"]) < 1e-6
+    wrong = losses_on_the_way(module, batch, asked, layers, 1 - labels, 2)
+    assert wrong["side"] < 1e-6 < 10 < wrong["pictures"]
+
+
+def test_each_picture_of_a_history_stands_for_the_words_of_its_side(parts):
+    model, processor = fresh(parts)
+    module = PreferenceTraining(model)
+    asked = [own_pack(numpy_rng(i), i, "train", easy=True) for i in range(3)]
+    batch = pack(processor, chat_frame(processor), [one.pack for one in asked])
+    torch.nn.init.zeros_(module.taste_head.bias)
+    module.taste_head.weight.data = torch.eye(len(all_values()), SMALL.mllm_width)
+    n_told = SMALL.mllm_width  # the head sees that many words, the others stay at even odds
+    states = torch.zeros(*batch.input_ids.shape, SMALL.mllm_width)
+    for r, one in enumerate(asked):
+        assert one.tastes == pairs_of(r, "train")[0].current_tastes()
+        places = (batch.input_ids[r] == model.config.image_token_id).nonzero()[:, 0].tolist()
+        for k, side in enumerate(one.sides):
+            held = {v for t in one.tastes for vs in getattr(t, f"{side}s").values() for v in vs}
+            truth = torch.tensor([20.0 if value in held else -20.0 for value in all_values()[:n_told]])
+            states[r, places[2 * k + 1]][: len(truth)] = truth
+    layers = dict.fromkeys((module.quarter, module.halfway, module.middle), states)
+    labels = torch.zeros(sum(b.kind == "yes_no" for one in asked for b in one.pack.branches), dtype=torch.long)
+    unheard = max(0, len(all_values()) - n_told) * math.log(2) / len(FAMILIES)
+    told = losses_on_the_way(module, batch, asked, layers, labels, 2)["taste"]
+    assert abs(float(told) - unheard) < 1e-3
+    assert losses_on_the_way(module, batch, asked, dict.fromkeys(layers, -states), labels, 2)["taste"] > told + 10
+
+
+def test_only_histories_of_one_person_teach_a_taste():
+    kinds = {kind: pack_of(numpy_rng("taste", kind), 5, "train", kind).tastes for kind in KINDS}
+    assert kinds["own"]
+    assert not any(kinds[kind] for kind in ("weighted", "aged", "aspect", "other", "none"))
 
 
 def test_matching_asks_of_pairs_that_the_history_does_not_show():

@@ -50,6 +50,7 @@ def matching_pack(rng: np.random.Generator, index: int, *, everything: bool) -> 
         kind="own",
         person=index,
         sides=told_sides(items),
+        tastes=tuple(tastes),
     )
 
 

@@ -8,16 +8,17 @@ in another history.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prefgen.agents import FAMILIES
-from prefgen.core import numpy_rng, seed_of
+from prefgen.agents import FAMILIES, Taste, all_values
+from prefgen.core import Side, numpy_rng, seed_of
 from prefgen.mllm import (
     PackedBatch,
     answer_loss,
@@ -44,7 +45,7 @@ from prefgen.recipes.vqa_packs import KINDS, Asked, own_pack, pack_of
 
 EASY_SHARE = 0.2
 """Share of the fine-tuning that begins with true labels and own histories only."""
-SIDE_LOSS, PICTURES_LOSS = 0.5, 1.0
+SIDE_LOSS, PICTURES_LOSS, TASTE_LOSS = 0.5, 1.0, 0.5
 """Weights of the throw-away heads' losses."""
 QUESTIONS_PER_PACK = 12
 """Questions that one history counts for in the number of samples seen."""
@@ -73,9 +74,11 @@ class PreferenceTraining(nn.Module):
     """The model in training, with throw-away heads on states on the way.
 
     `side_head` reads from a history picture's tokens at a quarter of the depth whether the picture was liked;
-    `answer_heads` read yes or no from a query picture's last token at half and at two thirds; `heads` serve the
-    same-user contrast on a middle and the last state. Without the first two, matching a query with a history is two
-    things to be found at once (whose side a picture is on, which pictures are alike), and was not found.
+    `taste_head` reads from them at half of it every word that the person holds on that picture's side, so that each
+    comes to stand for what its side has in common; `answer_heads` read yes or no from a query picture's last token at
+    half and at two thirds; `heads` serve the same-user contrast on a middle and the last state. Without them, matching
+    a query with a history is several things to be found at once (whose side a picture is on, what the side is about,
+    which pictures are alike), and was not found.
     """
 
     def __init__(self, model: Any, *, lora_rank: int = 0) -> None:
@@ -91,6 +94,7 @@ class PreferenceTraining(nn.Module):
         self.quarter, self.halfway, self.middle = n_layers // 4, n_layers // 2, n_layers * 2 // 3
         self.heads = nn.ModuleList([nn.Linear(width, 64), nn.Linear(width, 64)])
         self.side_head = nn.Linear(width, 2)
+        self.taste_head = nn.Linear(width, len(all_values()))
         self.answer_heads = nn.ModuleList([nn.Linear(width, 2), nn.Linear(width, 2)])
 
     @property
@@ -144,7 +148,7 @@ def preference_losses(
     yes_no = model.lm_head(first)[:, list(answers)].float()
     labels = torch.tensor([0 if str(t).startswith("Yes") else 1 for t in truth])
     yn = answer_loss(yes_no, labels)
-    side, on_the_way = side_and_picture_losses(module, batch, asked, states, labels, features.shape[1])
+    on_the_way = losses_on_the_way(module, batch, asked, states, labels, features.shape[1])
     pairs = [(r, good, bad) for r, one in enumerate(asked) for good, bad in one.pairs]
     liked, disliked = (
         model.lm_head(_at(hidden, [(r, batch.ends[r, pair[side]]) for r, *pair in pairs]))[:, list(answers)]
@@ -152,8 +156,9 @@ def preference_losses(
     )
     cp = preference_loss(liked, disliked) if pairs else ce.new_zeros(())
     accuracy = (yes_no.argmax(1) == labels).float().mean()
-    losses = {"answers": ce, "yes_no": yn, "contrast": cp, "side": side, "pictures": on_the_way, "accuracy": accuracy}
-    total = ce + yn + contrast * cp + SIDE_LOSS * side + PICTURES_LOSS * on_the_way
+    losses = {"answers": ce, "yes_no": yn, "contrast": cp, **on_the_way, "accuracy": accuracy}
+    total = ce + yn + contrast * cp + SIDE_LOSS * losses["side"] + PICTURES_LOSS * losses["pictures"]
+    total = total + TASTE_LOSS * losses["taste"]
     if twins and same_user:
         places = [(r, ends[r, "likes"]) for r in range(len(asked))]
         read = [_at(states[module.middle], places), _at(hidden, places)]
@@ -162,35 +167,53 @@ def preference_losses(
     return {"loss": total, **losses}
 
 
-def side_and_picture_losses(
+def losses_on_the_way(
     module: PreferenceTraining,
     batch: PackedBatch,
     asked: list[Asked],
     states: dict[int, Tensor],
     labels: Tensor,
     n_tokens: int,
-) -> tuple[Tensor, Tensor]:
-    """Cross-entropies of `side_head` on the histories' pictures and of `answer_heads` on the yes/no queries.
+) -> dict[str, Tensor]:
+    """`side` and `taste`, cross-entropies of their heads on the histories' pictures, and `pictures`, that of
+    `answer_heads` on the yes/no queries.
 
     `labels` [n_yes_no] in the order of the batch's branches; `n_tokens` per picture.
     """
     image_token = module.plain.config.image_token_id
     shown, sides, queried = [], [], []
+    spoken: list[tuple[int, int]] = []
+    words: list[Tensor] = []
     for r, one in enumerate(asked):
         places = (batch.input_ids[r] == image_token).nonzero()[:, 0].tolist()
         n_shown = len(one.sides)
         shown += [(r, at) for at in places[: n_shown * n_tokens]]
         sides += [int(side == "dislike") for side in one.sides for _ in range(n_tokens)]
+        if one.tastes:
+            spoken += [(r, places[k * n_tokens + n_tokens - 1]) for k in range(n_shown)]
+            words += [words_held(one.tastes, side) for side in one.sides]
         n_before = n_shown
         for branch in one.pack.branches:
             n_before += len(pictures_in(branch.question))
             if branch.kind == "yes_no":
                 queried.append((r, places[n_before * n_tokens - 1]))
     read = [head(_at(states[k], queried)) for head, k in zip(module.answer_heads, (module.halfway, module.middle))]
-    on_the_way = torch.stack([answer_loss(logits, labels) for logits in read]).mean()
-    if not shown:
-        return on_the_way.new_zeros(()), on_the_way
-    return answer_loss(module.side_head(_at(states[module.quarter], shown)), torch.tensor(sides)), on_the_way
+    losses = {"pictures": torch.stack([answer_loss(logits, labels) for logits in read]).mean()}
+    nothing = losses["pictures"].new_zeros(())
+    side = answer_loss(module.side_head(_at(states[module.quarter], shown)), torch.tensor(sides)) if shown else nothing
+    taste = taste_loss(module.taste_head(_at(states[module.halfway], spoken)), torch.stack(words)) if words else nothing
+    return {**losses, "side": side, "taste": taste}
+
+
+def words_held(tastes: Sequence[Taste], side: Side) -> Tensor:
+    """float32 [n_values]: 1 for every value that any of the tastes likes (or dislikes)."""
+    held = {v for t in tastes for values in (t.likes if side == "like" else t.dislikes).values() for v in values}
+    return torch.tensor([float(value in held) for value in all_values()])
+
+
+def taste_loss(logits: Tensor, words: Tensor) -> Tensor:
+    """Binary cross-entropy of every value, [n, n_values] both, summed over the values and divided by the families."""
+    return F.binary_cross_entropy_with_logits(logits.float(), words, reduction="sum") / (len(words) * len(FAMILIES))
 
 
 def _at(states: Tensor, places: list[tuple[int, int]]) -> Tensor:

@@ -51,6 +51,8 @@ class Asked:
     person: int
     sides: tuple[Side, ...] = ()
     """The sides of the history's pictures as they are told."""
+    tastes: tuple[Taste, ...] = ()
+    """What the history's one person likes and dislikes now; empty where a history mixes people or is about a part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +153,7 @@ def _asked(
         kind=kind,
         person=index,
         sides=told_sides(items, first),
+        tastes=() if strangers else tuple(person.current_tastes()),
     )
 
 
