@@ -11,6 +11,7 @@ from prefgen.agents import CONTINUOUS, Person, Scene, Taste
 from prefgen.benchmark.judge import CLASSES, NONE, Reading
 from prefgen.benchmark.population import Member
 from prefgen.core import History
+from prefgen.pipeline.explanation import Explanation, Word
 from tiny_diffusion import D_CROSS, N_TOKENS, tiny_pipeline, trained_adapter
 
 HEADS = list(CLASSES)
@@ -120,6 +121,15 @@ class FakeChain:
         rows = {k: torch.tensor(np.tile(v, 3)[None], dtype=torch.float32) / 255 for k, v in profile.items()}
         return UserTokens(
             like=self.projectors["like"](rows["like"]), dislike=self.projectors["dislike"](rows["dislike"])
+        )
+
+    def explain(self, profile: dict[str, np.ndarray]) -> Explanation:
+        """Each side's strongest colour channel, and a second one, in words of palettes."""
+        names = ("crimson", "emerald", "azure")
+        sides = {side: [names[int(k)] for k in np.argsort(-profile[side])[:2]] for side in ("like", "dislike")}
+        return Explanation(
+            likes=tuple(Word(word=w, weight=0.5, confidence=0.5) for w in sides["like"]),
+            dislikes=tuple(Word(word=w, weight=0.5, confidence=0.5) for w in sides["dislike"]),
         )
 
     def score(self, profile: dict[str, np.ndarray] | History, images: list[Image.Image]) -> list[float]:

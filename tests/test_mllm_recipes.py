@@ -135,7 +135,7 @@ def test_each_picture_of_a_history_stands_for_the_words_of_its_side(parts):
     labels = torch.zeros(sum(b.kind == "yes_no" for one in asked for b in one.pack.branches), dtype=torch.long)
     unheard = max(0, len(all_values()) - n_told) * math.log(2) / len(FAMILIES)
     told = losses_on_the_way(module, batch, asked, layers, labels, 2)["taste"]
-    assert abs(float(told) - unheard) < 1e-3
+    assert abs(told.item() - unheard) < 1e-3
     assert losses_on_the_way(module, batch, asked, dict.fromkeys(layers, -states), labels, 2)["taste"] > told + 10
 
 

@@ -21,6 +21,7 @@ from prefgen.recipes.adapters import (
     TWIN_ROWS,
     Rows,
     kept_parts,
+    row_shares,
     teacher_share,
     twin_share,
     with_twins,
@@ -141,6 +142,11 @@ def test_rows_with_twins_paint_the_picture_whose_twin_they_hear() -> None:
         assert not rows.keep["like"]["sem"][row]
         assert not rows.keep["dislike"]["core"][row]
         assert bool(rows.keep["like"]["img"][row])
+
+
+def test_the_teacher_is_not_asked_about_twins() -> None:
+    rows = SimpleNamespace(twin=torch.tensor([True, False, True]))
+    torch.testing.assert_close(row_shares(rows, 0.7), torch.tensor([0.0, 0.7, 0.0]))  # type: ignore[arg-type]
 
 
 def test_twins_grow_rarer_and_never_leave() -> None:

@@ -54,6 +54,10 @@ class Chain(Protocol):
         """The profile's tokens: one row of `UserTokens`, or a mapping of both groups."""
         ...
 
+    def explain(self, profile: Any) -> Any:
+        """What was understood in words: `likes` and `dislikes`, each of `.word` and `.weight`, strongest first."""
+        ...
+
     def score(self, profile: Any, images: Sequence[Any]) -> list[float]:
         """P(this person likes the image) for each image."""
         ...

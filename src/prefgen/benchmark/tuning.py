@@ -41,6 +41,41 @@ _OURS = tuple(
         (5.5, 1.0, 1.0),
     )
 )
+_WORDS = tuple(
+    {"guidance_scale": g, "n_words": n}
+    for g, n in ((2.0, 4), (3.0, 2), (3.0, 4), (3.0, 6), (4.0, 2), (4.0, 4), (4.0, 6), (5.5, 4))
+)
+_TEXT_MEAN = tuple(
+    {"guidance_scale": g, "strength": s, "n_words": 4}
+    for g, s in ((2.0, 1.0), (3.0, 0.5), (3.0, 1.0), (3.0, 2.0), (4.0, 0.5), (4.0, 1.0), (4.0, 2.0), (5.5, 1.0))
+)
+_VIPER = tuple(
+    {"guidance_scale": g, "degree": d, "n_words": n}
+    for g, d, n in (
+        (2.0, 0.85, 4),
+        (3.0, 0.4, 4),
+        (3.0, 0.85, 2),
+        (3.0, 0.85, 4),
+        (3.0, 0.85, 6),
+        (4.0, 0.4, 4),
+        (4.0, 0.85, 4),
+        (5.0, 0.85, 4),
+    )
+)
+_FABRIC = tuple(
+    {"guidance_scale": g, "like_strength": s, "dislike_strength": d}
+    for g, s, d in (
+        (2.0, 0.5, 0.25),
+        (3.0, 0.25, 0.1),
+        (3.0, 0.5, 0.25),
+        (3.0, 1.0, 0.0),
+        (3.0, 1.0, 0.5),
+        (4.0, 0.5, 0.25),
+        (4.0, 1.0, 0.5),
+        (5.5, 0.5, 0.25),
+    )
+)
+_BEST_OF_N = tuple({"guidance_scale": g, "n": 4, "c": c} for g in (2.0, 3.0, 4.0, 5.5) for c in (0.01, 0.3))
 SWEEPS: dict[str, tuple[Parameters, ...]] = {
     "oracle": _GUIDANCE,
     "oracle_history": _GUIDANCE,
@@ -48,6 +83,12 @@ SWEEPS: dict[str, tuple[Parameters, ...]] = {
     "e_img_only": _OURS,
     "ip_adapter": _ADAPTER,
     "ip_adapter_user": _ADAPTER,
+    "stylealigned": _ADAPTER,
+    "fabric": _FABRIC,
+    "viper": _VIPER,
+    "rewrite": _WORDS,
+    "text_mean": _TEXT_MEAN,
+    "best_of_n": _BEST_OF_N,
 }
 """Eight points a method. The prompt keeps the model's own guidance; `other_user` is painted as `prefgen` is."""
 

@@ -55,7 +55,7 @@ strength."""
 ONE_PART_RATE = 0.15
 """Share of rows that hear one of e_sem, e_core, e_img alone: each must be able to speak by itself."""
 
-TWIN_ROWS, TWIN_LEAST, TWIN_ENDS = 0.8, 0.15, 0.7
+TWIN_ROWS, TWIN_LEAST, TWIN_ENDS = 0.8, 0.4, 0.7
 """Share of rows that hear the embedding of a twin, a picture of another subject by the very same hand, and paint the
 first: at the start, in the end, and the part of the training over which it falls. What a person's pictures say of
 another is faint; a twin says all of it but the subject, so the adapter learns at once to listen to style, wordless too,
@@ -201,8 +201,14 @@ def personal_loss(
             mmd = mmd + mmd2_unbiased(sem, there)
             own = own + info_nce(sem - sem.mean(0), there - there.mean(0))
     heard = UserTokens(like=tokens["like"], dislike=tokens["dislike"])
-    flow = taught_loss(model.adapter, heard, model.velocity, rows, text, generator, share)
+    flow = taught_loss(model.adapter, heard, model.velocity, rows, text, generator, row_shares(rows, share))
     return {"loss": flow + MMD_WEIGHT * mmd + OWN_STRING_WEIGHT * own, "flow": flow, "mmd": mmd, "own": own}
+
+
+def row_shares(rows: Rows, share: float) -> Tensor:
+    """The teacher's share in each row, float [n]: none where a twin is heard, since what has no word, of which the
+    teacher knows nothing, is the lesson there."""
+    return torch.where(rows.twin, 0.0, share)
 
 
 def with_twins(features: SideFeatures, rows: Rows) -> SideFeatures:

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from prefgen.benchmark.methods.baseline_adapter import BaselineAdapter
+from prefgen.benchmark.methods.best_of_n import BestOfNMethod
 from prefgen.benchmark.methods.e_img_only import ImageEmbeddingMethod
+from prefgen.benchmark.methods.fabric import FabricMethod
 from prefgen.benchmark.methods.ip_adapter import IpAdapterMethod
 from prefgen.benchmark.methods.ip_adapter_user import IpAdapterUserMethod
 from prefgen.benchmark.methods.oracle import OracleMethod
@@ -13,6 +15,10 @@ from prefgen.benchmark.methods.painter import PainterMethod
 from prefgen.benchmark.methods.prefgen import PrefGenMethod
 from prefgen.benchmark.methods.prompt import PromptMethod
 from prefgen.benchmark.methods.protocol import NEEDS, Bench, Method, Need, NotRun, Parameters
+from prefgen.benchmark.methods.rewrite import RewriteMethod
+from prefgen.benchmark.methods.stylealigned import StyleAlignedMethod
+from prefgen.benchmark.methods.text_mean import TextMeanMethod
+from prefgen.benchmark.methods.viper import ViperMethod
 
 METHODS: dict[str, Callable[..., Method]] = {
     "prompt": PromptMethod,
@@ -24,6 +30,12 @@ METHODS: dict[str, Callable[..., Method]] = {
     "prefgen": PrefGenMethod,
     "ip_adapter": IpAdapterMethod,
     "ip_adapter_user": IpAdapterUserMethod,
+    "stylealigned": StyleAlignedMethod,
+    "fabric": FabricMethod,
+    "viper": ViperMethod,
+    "rewrite": RewriteMethod,
+    "text_mean": TextMeanMethod,
+    "best_of_n": BestOfNMethod,
 }
 """Maker of each method by name, called as `maker(bench, **tuned parameters)`; raises `NotRun` when it cannot run."""
 
