@@ -16,6 +16,7 @@ from prefgen.benchmark.methods.oracle import ruling_taste
 from prefgen.benchmark.methods.painter import painter_scene
 from prefgen.benchmark.metrics import METRICS, Metric
 from prefgen.benchmark.metrics.diversity import mean_distance
+from prefgen.benchmark.metrics.prefdisc import DISLIKED, LIKED, held_out_pair, liked_first
 from prefgen.benchmark.metrics.two_modes import mode_shares
 from prefgen.benchmark.metrics.win_rate import wins
 from prefgen.benchmark.population import members_of
@@ -48,8 +49,14 @@ def results_of(makers: dict[str, Callable[[Task], Scene]], n_users: int = 12, be
     judge = FakeJudge()
     pictures = {name: np.stack([planted(make(t)) for t in tasks]) for name, make in makers.items()}
     readings = {name: judge.read(p) for name, p in pictures.items()}
-    painting = {"painting": judge.read(np.stack([planted(painter_scene(t)) for t in tasks]))}
-    return Results(cases=cases, tasks=tasks, pictures=pictures, readings=readings, extra_readings=painting, bench=bench)
+    pairs = [held_out_pair(t) for t in tasks]
+    scenes = {
+        "painting": [painter_scene(t) for t in tasks],
+        LIKED: [a for a, _ in pairs],
+        DISLIKED: [b for _, b in pairs],
+    }
+    extra = {name: judge.read(np.stack([planted(s) for s in of])) for name, of in scenes.items()}
+    return Results(cases=cases, tasks=tasks, pictures=pictures, readings=readings, extra_readings=extra, bench=bench)
 
 
 MAKERS: dict[str, Callable[[Task], Scene]] = {
@@ -190,3 +197,36 @@ def test_stock_diffusers_stands_beside_us(results: Results) -> None:
     got = _values("seconds_per_image", results)
     assert got["prefgen", "seconds_per_image_of_prompt"] > 0
     assert got["stock_ip_adapter", "seconds_per_image_of_prompt"] > 0
+
+
+def test_prefdisc_tells_whose_taste_a_picture_shows(results: Results) -> None:
+    got = _values("prefdisc", results)
+    assert got["painter", "prefdisc"] >= got["oracle", "prefdisc"] > 0.9
+    assert abs(got["prompt", "prefdisc"] - 0.5) < 0.15
+    assert got["prefgen", "prefdisc_above:oracle"] == pytest.approx(
+        got["prefgen", "prefdisc"] - got["oracle", "prefdisc"]
+    )
+
+
+def test_prefdisc_of_a_strangers_taste_is_chance() -> None:
+    def strangers(task: Task) -> Scene:
+        cases = cases_of(members_of("validation")[:40])
+        other = cases[(task.case.user + 20) % 40].person.current_tastes()[0]
+        return plain_scene(task).with_changes(values={f: v[0] for f, v in other.likes.items()})
+
+    got = _values("prefdisc", results_of({"prompt": plain_scene, "other_user": strangers}, n_users=40))
+    assert abs(got["other_user", "prefdisc"] - 0.5) < 0.12
+
+
+def test_held_out_pairs_share_a_prompt_that_nobody_was_shown(results: Results) -> None:
+    for task in results.tasks:
+        liked, disliked = held_out_pair(task)
+        assert (liked.subject, liked.setting) == (disliked.subject, disliked.setting)
+        assert liked.subject != task.subject
+        assert liked.subject not in {s.scene.subject for s in task.case.member.history()}
+        assert held_out_pair(task) == (liked, disliked)
+
+
+def test_likeness_of_nothing_seen_is_a_tie(results: Results) -> None:
+    plain = results.readings["prompt"].rows(slice(0, 4))
+    assert liked_first(plain, plain, plain).tolist() == [0.5] * 4

@@ -17,10 +17,11 @@ from tqdm import tqdm
 from prefgen.agents import paint
 from prefgen.benchmark.by_eye import verdict_rows, write_sheet
 from prefgen.benchmark.chain import Chain, Sampling
-from prefgen.benchmark.judge import Judge, PictureJudge
+from prefgen.benchmark.judge import Judge, PictureJudge, Reading
 from prefgen.benchmark.methods import METHODS, QUICK_METHODS, Bench, Method, NotRun
 from prefgen.benchmark.methods.painter import painter_scene
 from prefgen.benchmark.metrics import METRICS
+from prefgen.benchmark.metrics.prefdisc import DISLIKED, LIKED, held_out_pair
 from prefgen.benchmark.ood import not_run, out_of_distribution_rows
 from prefgen.benchmark.population import Member, members_of
 from prefgen.benchmark.results import Results, Row
@@ -183,7 +184,7 @@ def run_bench(
         tasks=tasks,
         pictures=pictures,
         readings={name: judge.read(made) for name, made in pictures.items()},
-        extra_readings=_painting_reading(judge, tasks) if "painter" in pictures else {},
+        extra_readings=_extra_readings(judge, tasks, painter="painter" in pictures),
         bench=setup,
         seed=seed,
         quick=quick,
@@ -237,8 +238,13 @@ def _paint_all(
     return pictures, absent
 
 
-def _painting_reading(judge: PictureJudge, tasks: Sequence[Task]) -> dict[str, Any]:
-    return {"painting": judge.read(np.stack([paint(painter_scene(t)) for t in tasks]))}
+def _extra_readings(judge: PictureJudge, tasks: Sequence[Task], *, painter: bool) -> dict[str, Reading]:
+    """What the judge sees in paintings: of held-out pairs, and the painter's before the autoencoder."""
+    pairs = [held_out_pair(t) for t in tasks]
+    scenes = {LIKED: [liked for liked, _ in pairs], DISLIKED: [disliked for _, disliked in pairs]}
+    if painter:
+        scenes["painting"] = [painter_scene(t) for t in tasks]
+    return {name: judge.read(np.stack([paint(s) for s in of])) for name, of in scenes.items()}
 
 
 def _cost_rows(setup: Bench, names: Sequence[str]) -> list[Row]:

@@ -5,6 +5,7 @@ from prefgen.benchmark.metrics.diversity import Diversity
 from prefgen.benchmark.metrics.gain import Gain
 from prefgen.benchmark.metrics.identification import Identification
 from prefgen.benchmark.metrics.judge_accuracy import JudgeAccuracy
+from prefgen.benchmark.metrics.prefdisc import PrefDisc
 from prefgen.benchmark.metrics.protocol import Metric
 from prefgen.benchmark.metrics.seconds import Seconds
 from prefgen.benchmark.metrics.subject_accuracy import SubjectAccuracy
@@ -19,6 +20,7 @@ METRICS: dict[str, Metric] = {
         WinRate(),
         SubjectAccuracy(),
         Identification(),
+        PrefDisc(),
         Diversity(),
         Coverage(),
         TwoModes(),
