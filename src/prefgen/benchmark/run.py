@@ -24,6 +24,7 @@ from prefgen.benchmark.metrics import METRICS
 from prefgen.benchmark.metrics.prefdisc import DISLIKED, LIKED, held_out_pair
 from prefgen.benchmark.ood import not_run, out_of_distribution_rows
 from prefgen.benchmark.population import Member, members_of
+from prefgen.benchmark.report import write_report
 from prefgen.benchmark.results import Results, Row
 from prefgen.benchmark.store import PictureStore, fingerprint
 from prefgen.benchmark.tasks import Task, cases_of, tasks_of
@@ -94,18 +95,20 @@ def bench(
     n_users: int | None = None,
     methods: Sequence[str] | None = None,
     data: str | Path | None = None,
+    report: str | Path | None = None,
 ) -> dict[str, Any]:
     """Runs the benchmark on the test people with the test judge.
 
     `model_folder` is whatever `PrefGen.from_pretrained` takes. `out` keeps the pictures (the same call goes on where a
     broken one stopped), a sheet to check the judge by eye, and `bench.json`. `methods` are names of `METHODS`; without
     them the quick run takes five and the full run all. `data` is the folder with `emoji/` and `dogs/`; without it
-    their rows say "not run here". Gives `{"commit", "weights_sha256", "n_users", "seeds", "rows", "command"}`.
+    their rows say "not run here". `report` is a folder for the page `report.html` and the rows as `bench.json`. Gives
+    `{"commit", "weights_sha256", "n_users", "seeds", "rows", "command"}`.
     """
     from prefgen.pipeline import PrefGen  # pyright: ignore[reportAttributeAccessIssue]
 
     folder = weights_folder(model_folder)
-    return run_bench(
+    result = run_bench(
         PrefGen.from_pretrained(str(model_folder)),
         Judge.load(judges_folder(folder) / "test"),
         members_of("test"),
@@ -117,8 +120,12 @@ def bench(
         data=None if data is None else Path(data),
         weights=weights_sha256(folder),
         baselines=(folder or WEIGHTS / "embedded").parent / "baselines",
-        command=command_of(model_folder, quick, seed, out, n_users, methods, data),
+        command=command_of(model_folder, quick, seed, out, n_users, methods, data, report),
+        page=None if report is None else Path(report) / "report.html",
     )
+    if report is not None:
+        (Path(report) / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
+    return result
 
 
 def judges_folder(model: Path | None) -> Path:
@@ -145,12 +152,13 @@ def command_of(
     n_users: int | None,
     methods: Sequence[str] | None,
     data: str | Path | None,
+    report: str | Path | None = None,
 ) -> str:
     """The command line that repeats a run."""
     words = ["prefgen", "bench", "--json", "--seed", str(seed)]
     words += ["--quick"] if quick else []
     words += [] if str(model_folder) == "embedded" else ["--model", str(model_folder)]
-    for option, value in (("--out", out), ("--n-users", n_users), ("--data", data)):
+    for option, value in (("--out", out), ("--n-users", n_users), ("--data", data), ("--report", report)):
         words += [] if value is None else [option, str(value)]
     words += [] if methods is None else ["--methods", ",".join(methods)]
     return " ".join(words)
@@ -171,14 +179,16 @@ def run_bench(
     weights: str = "unknown",
     baselines: Path = WEIGHTS / "baselines",
     command: str = "",
+    page: Path | None = None,
 ) -> dict[str, Any]:
-    """`bench` on a model, a judge and people that are given."""
+    """`bench` on a model, a judge and people that are given; `page` is the report's HTML file."""
     _check_names(methods, METHODS)
     _check_names(metrics or (), METRICS)
     cases = cases_of(members[: plan.n_users])
     tasks = tasks_of(cases, n_prompts=plan.n_prompts, n_seeds=plan.n_seeds, n_reserved=plan.n_reserved, seed=seed)
     setup = Bench(chain=chain, sampling=Sampling(n_steps=plan.n_steps), baselines=baselines)
-    pictures, absent = _paint_all(setup, methods, tasks, out, key=[weights, asdict(plan), seed])
+    ready, absent = _ready(setup, methods)
+    pictures = _paint_all(ready, tasks, out, key=[weights, asdict(plan), seed])
     results = Results(
         cases=cases,
         tasks=tasks,
@@ -190,7 +200,8 @@ def run_bench(
         quick=quick,
     )
     rows = absent + [r for name in metrics or METRICS for r in METRICS[name].measure(results)]
-    rows += verdict_rows() + _cost_rows(setup, methods)
+    rows += verdict_rows()
+    rows += [Row(method=m.name, metric="network_calls_per_step", value=m.network_calls_per_step, n=1) for m in ready]
     if data is not None or not quick:
         rows += out_of_distribution_rows(chain, data, quick=quick, seed=seed)
     report = {
@@ -201,6 +212,8 @@ def run_bench(
         "rows": [r.to_json() for r in rows],
         "command": command,
     }
+    if page is not None:
+        write_report(page, results, rows, report, ready)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_sheet(results, out, seed)
@@ -214,28 +227,30 @@ def _check_names(names: Sequence[str], known: dict[str, Any]) -> None:
             raise ConfigError(f"expected names of {list(known)}, got {name!r}", hint=nearest_hint(name, known))
 
 
-def _made(setup: Bench, name: str) -> Method:
-    return METHODS[name](setup, **tuned_parameters(name))
+def _ready(setup: Bench, names: Sequence[str]) -> tuple[list[Method], list[Row]]:
+    """The methods that can run here, and the rows of those that cannot."""
+    methods: list[Method] = []
+    absent: list[Row] = []
+    for name in names:
+        try:
+            methods.append(METHODS[name](setup, **tuned_parameters(name)))
+        except NotRun as reason:
+            absent.append(not_run(name, str(reason)))
+    return methods, absent
 
 
 def _paint_all(
-    setup: Bench, names: Sequence[str], tasks: Sequence[Task], out: Path | None, key: list[Any]
-) -> tuple[dict[str, np.ndarray], list[Row]]:
-    """Every method's pictures, and the rows of those that cannot run here."""
+    methods: Sequence[Method], tasks: Sequence[Task], out: Path | None, key: list[Any]
+) -> dict[str, np.ndarray]:
+    """Every method's pictures."""
     store = PictureStore(folder=None if out is None else out / "pictures")
     pictures: dict[str, np.ndarray] = {}
-    absent: list[Row] = []
-    with tqdm(total=len(names) * len(tasks), unit="picture", file=sys.stderr, disable=None) as bar:
-        for name in names:
-            bar.set_description(name)
-            try:
-                method = _made(setup, name)
-            except NotRun as reason:
-                absent.append(not_run(name, str(reason)))
-                continue
-            whole_key = fingerprint(*key, tuned_parameters(name))
-            pictures[name] = store.painted(name, whole_key, tasks, method.paint, done=bar.update)
-    return pictures, absent
+    with tqdm(total=len(methods) * len(tasks), unit="picture", file=sys.stderr, disable=None) as bar:
+        for method in methods:
+            bar.set_description(method.name)
+            whole_key = fingerprint(*key, tuned_parameters(method.name))
+            pictures[method.name] = store.painted(method.name, whole_key, tasks, method.paint, done=bar.update)
+    return pictures
 
 
 def _extra_readings(judge: PictureJudge, tasks: Sequence[Task], *, painter: bool) -> dict[str, Reading]:
@@ -245,14 +260,3 @@ def _extra_readings(judge: PictureJudge, tasks: Sequence[Task], *, painter: bool
     if painter:
         scenes["painting"] = [painter_scene(t) for t in tasks]
     return {name: judge.read(np.stack([paint(s) for s in of])) for name, of in scenes.items()}
-
-
-def _cost_rows(setup: Bench, names: Sequence[str]) -> list[Row]:
-    rows = []
-    for name in names:
-        try:
-            method = _made(setup, name)
-        except NotRun:
-            continue
-        rows.append(Row(method=name, metric="network_calls_per_step", value=method.network_calls_per_step, n=1))
-    return rows

@@ -20,6 +20,7 @@ def bench(
     n_users: Annotated[int | None, typer.Option("--n-users", min=2, help="How many people, at most 96.")] = None,
     methods: Annotated[str | None, typer.Option("--methods", help="Names with commas between.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Folder that holds emoji/ and dogs/.")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Write a page with tables and pictures here.")] = None,
     stranger: Annotated[
         Path | None,
         typer.Option("--stranger", help="Instead, write ten shuffled sheets to match here; grade them once filled."),
@@ -34,7 +35,7 @@ def bench(
     from prefgen.benchmark.run import bench as measure  # pyright: ignore[reportMissingImports]
 
     names = [name.strip() for name in methods.split(",")] if methods else None
-    result = measure(model, quick=quick, seed=seed, out=out, n_users=n_users, methods=names, data=data)
+    result = measure(model, quick=quick, seed=seed, out=out, n_users=n_users, methods=names, data=data, report=report)
     emit(result, as_json=json_, lines=_table(result["rows"]))
 
 
