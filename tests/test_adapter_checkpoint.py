@@ -14,6 +14,7 @@ from prefgen.adapter import UserAdapter, UserTokens, cross_attentions, load_adap
 from prefgen.core import ModelError
 from prefgen.diffusion import sample
 from tiny_diffusion import (
+    D_CROSS,
     D_USER,
     FaceIdProjector,
     generators,
@@ -138,3 +139,25 @@ def test_stock_pipeline_saves_and_loads_while_an_adapter_is_injected(tmp_path: P
     with pytest.raises(ModelError):
         adapter.inject(tiny_sdxl_unet())
     assert random_tokens(1).like.shape[-1] == adapter.d_cross
+
+
+def test_a_group_can_start_from_another() -> None:
+    unet = tiny_unet()
+    adapter = trained_adapter(unet)
+    tokens = torch.randn(2, 4, D_CROSS, generator=torch.Generator().manual_seed(0))
+
+    def painted(**groups: torch.Tensor) -> torch.Tensor:
+        x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+        text = torch.randn(2, 5, D_CROSS, generator=torch.Generator().manual_seed(2))
+        with torch.no_grad(), adapter.injected(unet), adapter.users(UserTokens(**groups)):
+            return unet(x, torch.tensor(300.0), text).sample
+
+    likes = painted(like=tokens)
+    assert not torch.allclose(painted(dislike=tokens), likes)
+    adapter.copy_group("like", "dislike")
+    torch.testing.assert_close(painted(dislike=tokens), likes)
+    with torch.no_grad():
+        next(p for n, p in adapter.named_parameters() if ".dislike." in n).add_(1.0)
+    torch.testing.assert_close(painted(like=tokens), likes)
+    with pytest.raises(ModelError, match="expected a group of"):
+        adapter.copy_group("like", "hate")  # type: ignore[arg-type]

@@ -12,7 +12,14 @@ from prefgen.agents import training_person
 from prefgen.agents.scene import caption_of
 from prefgen.agents.vocabulary import FAMILIES, all_values
 from prefgen.embedding import PARTS, SideFeatures, UserEncoder, UserEncoderConfig
-from prefgen.recipes.adapter_words import SILENT_WEIGHT, picture_tokens, scene_targets, word_loss, word_targets
+from prefgen.recipes.adapter_words import (
+    SILENT_WEIGHT,
+    echo_loss,
+    picture_tokens,
+    scene_targets,
+    word_loss,
+    word_targets,
+)
 from prefgen.recipes.adapters import (
     ONE_PART_RATE,
     TEACHER_LEAVES,
@@ -92,6 +99,24 @@ def test_one_picture_speaks_as_a_side_of_that_picture_alone() -> None:
     alone = side.tokens(side.embed(features), {part: torch.full((3,), part == "img") for part in PARTS})
     torch.testing.assert_close(spoken, alone)
     assert not torch.allclose(spoken, picture_tokens(encoder)(shown, "like"))
+
+
+def test_tokens_beyond_the_families_repeat_the_picture() -> None:
+    """Least squares from the embedding alone brings the loss near nothing, and from another picture's it does not."""
+    generator = torch.Generator().manual_seed(0)
+    seen = torch.randn(40, 6, generator=generator)
+    tokens = torch.randn(40, len(FAMILIES) + 2, 5, generator=generator).requires_grad_()
+    optimizer = torch.optim.Adam([tokens], 0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        echo_loss(tokens, seen).backward()
+        optimizer.step()
+    assert echo_loss(tokens, seen).item() < 1e-3
+    assert echo_loss(tokens, seen.roll(1, 0)).item() > 0.5
+    assert echo_loss(tokens.roll(1, 0), seen.roll(1, 0)).item() < 1e-3
+    free = tokens[:, len(FAMILIES) :].detach()
+    assert not torch.allclose(free[:, 0], free[:, 1], atol=0.1), "each token sees it turned another way"
+    assert echo_loss(tokens[:, : len(FAMILIES)], seen).item() == 0
 
 
 def test_the_teacher_has_left_before_the_training_ends():

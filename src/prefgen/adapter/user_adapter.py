@@ -68,6 +68,16 @@ class UserAdapter(nn.Module):
         """True between `inject` and `eject`."""
         return bool(self._originals)
 
+    @torch.no_grad()
+    def copy_group(self, source: Group, target: Group) -> None:
+        """Gives `target` the weights of `source` in every layer. Raises `ModelError` for a group that is not there."""
+        for name in (source, target):
+            if name not in self.groups:
+                raise ModelError(f"expected a group of {self.groups}, got {name!r}")
+        for layer in range(len(self.layers)):
+            branches = self._branches(layer)
+            branches[target].load_state_dict(branches[source].state_dict())
+
     def inject(self, unet: UNet2DConditionModel) -> None:
         """Makes `unet` listen to this adapter and freezes it, so that gradients reach only the adapter.
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prefgen.agents.people import Person, attribute_string
 from prefgen.agents.scene import Scene
 from prefgen.agents.vocabulary import FAMILIES, all_values
 from prefgen.alignment import info_nce, mmd2_unbiased
-from prefgen.core import numpy_rng
+from prefgen.core import numpy_rng, torch_generator
 from prefgen.embedding import SIDES, UserEncoder
 from prefgen.recipes.checkpoint import fingerprint
 from prefgen.recipes.context import Context
@@ -28,6 +29,8 @@ from prefgen.recipes.twins import Twins
 BATCH = 128
 MMD_WEIGHT, OWN_STRING_WEIGHT = 0.5, 0.1
 """Alignment: MMD draws the clouds together (paper); a small InfoNCE says whose string is whose (ours)."""
+ECHO_WEIGHT = 0.3
+"""Weight of `echo_loss`."""
 SILENT_WEIGHT = 0.25
 """Weight of a family without an opinion, whose token should lie where a text that says nothing lies."""
 
@@ -72,6 +75,22 @@ def scene_targets(scenes: Sequence[Scene], states: Mapping[str, Tensor]) -> tupl
     return targets, weights
 
 
+def echo_loss(tokens: Tensor, embeddings: Tensor) -> Tensor:
+    """Mean squared distance of the tokens beyond the families from the picture's own embedding, each token seeing it
+    turned another way: what has no word must stand somewhere too, or the words' training wipes it out.
+
+    `tokens` [n, n_tokens, d], `embeddings` [n, d_clip]; 0 where there is no token beyond the families.
+    """
+    free = tokens[:, len(FAMILIES) :].float()
+    if not free.shape[1]:
+        return free.new_zeros(())
+    d_clip, d = embeddings.shape[1], free.shape[2]
+    turns = torch.randn(free.shape[1], d_clip, d, generator=torch_generator("echo", d_clip, d))
+    seen = F.layer_norm(embeddings.float(), (d_clip,))
+    said = F.layer_norm(torch.einsum("nc,kcd->nkd", seen, turns.to(seen.device)), (d,))
+    return (free - said).square().mean()
+
+
 def word_loss(tokens: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Weighted mean squared distance of token k from family k's target.
 
@@ -109,11 +128,13 @@ def learn_words(
         rng = numpy_rng("words", p.seed, step)
         users = [int(u) for u in rng.permutation(len(people))[:BATCH]]
         variants = [int(v) for v in rng.integers(0, 3, len(users))]
-        parts: dict[str, Tensor] = {name: torch.zeros(()) for name in ("words", "pictures", "mmd", "own")}
+        parts = {name: torch.zeros(()) for name in ("words", "pictures", "echo", "mmd", "own")}
         shown = [int(i) for i in rng.integers(0, len(twins.clip), BATCH)]
         seen, said = twins.clip[shown].float(), scene_targets([twins.scene(i) for i in shown], states)
         for side in sides:
-            parts["pictures"] = parts["pictures"] + word_loss(picture_tokens(seen, side), *said)
+            spoken = picture_tokens(seen, side)
+            parts["pictures"] = parts["pictures"] + word_loss(spoken, *said)
+            parts["echo"] = parts["echo"] + echo_loss(spoken, seen)
             tokens, sem = tokens_of(users, variants, side)
             targets, weights = words[side]
             parts["words"] = parts["words"] + word_loss(tokens, targets[users], weights[users])
@@ -121,8 +142,8 @@ def learn_words(
                 there = strings[side][users]
                 parts["mmd"] = parts["mmd"] + mmd2_unbiased(sem.float(), there)
                 parts["own"] = parts["own"] + info_nce(sem.float() - sem.float().mean(0), there - there.mean(0))
-        spoken = parts["words"] + parts["pictures"]
-        return {"loss": spoken + MMD_WEIGHT * parts["mmd"] + OWN_STRING_WEIGHT * parts["own"], **parts}
+        aligned = MMD_WEIGHT * parts["mmd"] + OWN_STRING_WEIGHT * parts["own"]
+        return {"loss": parts["words"] + parts["pictures"] + ECHO_WEIGHT * parts["echo"] + aligned, **parts}
 
     settings = LoopSettings(
         n_samples=p.adapter_word_samples,

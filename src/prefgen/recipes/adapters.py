@@ -331,6 +331,7 @@ def train_personal(
     learn_words(c, name, encoder, crowd, twins, *speak, frozen=frozen)
     model = PersonalGenerator(encoder, UserAdapter.for_unet(unet, init="copy"), unet, heard)
     model.adapter.inject(unet)
+    learn_to_listen(c, name, model, crowd, latents, twins, frozen=frozen)
     strings = {side: attribute_strings(crowd, text, side) for side in SIDES}
 
     def loss(step: int, generator: torch.Generator) -> Mapping[str, Tensor]:
@@ -341,10 +342,42 @@ def train_personal(
     def validate(_: nn.Module, __: int) -> dict[str, float]:
         return branch_matters(model, people["validation"], target_latents(c, "validation"), text)
 
-    run_adapter_loop(c, name, model, loss, validate, frozen=frozen)
+    run_adapter_loop(c, name, model, loss, validate, p.adapter_samples, frozen=frozen)
     model.adapter.eject()
     model.encoder.eval().save(folder / "user_encoder")
     save_adapter(model.adapter, folder / "adapter", torch.float16)
+
+
+def learn_to_listen(
+    c: Context,
+    name: str,
+    model: PersonalGenerator,
+    people: PeopleFeatures,
+    latents: np.ndarray,
+    twins: Twins,
+    frozen: Sequence[str],
+) -> None:
+    """The likes' adapter learns from twins alone what a picture's embedding asks for; the dislikes' starts from it.
+
+    A person's pictures say little of another one, so most of a step on them is noise; a twin says all but the subject.
+    A thousand steps on people alone left the network deaf to everything that has no word (ours).
+    """
+    p, text = c.preset, TextEncoding(c.out)
+    speak = picture_tokens(model.encoder)
+
+    def loss(step: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+        rng = numpy_rng("listen", p.seed, step)
+        rows = Rows(people, latents, rng, p.adapter_batch, disliked_rows=0.0, twins=twins, twin_share=1.0)
+        heard = speak(rows.twin_clip, "like") * rows.heard["like"][:, None, None]
+        with model.adapter.users(UserTokens(like=heard)):
+            return {
+                "loss": flow_matching_loss(
+                    model.velocity, rows.latents, text(rows.prompts), generator, time_mean=TIME_MEAN
+                ).mean
+            }
+
+    run_adapter_loop(c, f"{name}-twins", model, loss, None, p.adapter_twin_samples, frozen=frozen)
+    model.adapter.copy_group("like", "dislike")
 
 
 FROZEN = ("unet", "vae", "text_encoder", "image_encoder", "mllm")
@@ -357,12 +390,13 @@ def run_adapter_loop(
     model: nn.Module,
     loss: Callable[[int, torch.Generator], Mapping[str, Tensor]],
     validate: Callable[[nn.Module, int], Mapping[str, float]] | None,
+    n_samples: int,
     frozen: Sequence[str] = FROZEN,
 ) -> None:
-    """The same loop, length, batch and rates for our adapter and for every baseline's."""
+    """The same loop, batch and rates for our adapter and for every baseline's, which get as many rows in all."""
     p = c.preset
     settings = LoopSettings(
-        n_samples=p.adapter_samples,
+        n_samples=n_samples,
         batch_size=p.adapter_batch,
         learning_rate=p.adapter_rate,
         ema_decay=0.999,

@@ -98,7 +98,8 @@ def _train(c: Context, name: str) -> None:
         speak = mean_tokens, picture_tokens
         learn_words(c, name, model.projector, people, twins_of(c), *speak, sides=("like",), frozen=FROZEN[2:-1])
     model.adapter.inject(unet)
-    run_adapter_loop(c, name, model, _loss_of(c, name, model, unet, people, latents), None, frozen=FROZEN[:-1])
+    loss, n_rows = _loss_of(c, name, model, unet, people, latents), p.adapter_twin_samples + p.adapter_samples
+    run_adapter_loop(c, name, model, loss, None, n_rows, frozen=FROZEN[:-1])
     model.adapter.eject()
     _save(model, baselines_folder(c) / name, d_clip=d_clip, d_cross=unet.config.cross_attention_dim, preset=p)
 
@@ -124,7 +125,7 @@ def _loss_of(
         spoken = torch.from_numpy(rng.random(len(rows.users)) >= NOBODY_RATE)
         heard = UserTokens(like=model.projector(embedding(rows)) * spoken[:, None, None])
         if name == "ip_adapter_user":
-            share = teacher_share(step * p.adapter_batch / p.adapter_samples)
+            share = teacher_share(step * p.adapter_batch / (p.adapter_twin_samples + p.adapter_samples))
             return {"loss": taught_loss(model.adapter, heard, velocity, rows, text, generator, share)}
         with model.adapter.users(heard):
             return {"loss": flow_matching_loss(velocity, rows.latents, text(rows.prompts), generator).mean}

@@ -86,7 +86,10 @@ class Preset:
     user_tokens: int = 8
     adapter_word_samples: int = 200_000
     """People heard while user tokens learn the words of a taste, before the generator is asked."""
-    adapter_samples: int = 150_000
+    adapter_twin_samples: int = 90_000
+    """Rows on twins, before people."""
+    adapter_samples: int = 60_000
+    """Rows on people; a baseline's adapter gets as many rows as both together."""
     adapter_batch: int = 32
     adapter_rate: float = 5e-4
     # judges
@@ -146,7 +149,8 @@ PRESETS: dict[str, Preset] = {
         n_users=60,
         user_tokens=2,
         adapter_word_samples=512,
-        adapter_samples=128,
+        adapter_twin_samples=64,
+        adapter_samples=64,
         adapter_batch=8,
         judge_samples=256,
         judge_pictures=120,
