@@ -93,9 +93,13 @@ class Named:
 def test_bold_is_the_highest_of_those_not_told_the_truth() -> None:
     rows = [
         Row(method=m, metric="gain", value=v, low=v - 0.1, high=v + 0.1, n=3)
-        for m, v in (("oracle", 1.0), ("prompt", 2.0), ("rewrite", 0.4), ("prefgen", 0.3))
+        for m, v in (("oracle", 1.0), ("prompt", 2.0), ("other_user", 0.9), ("rewrite", 0.4), ("prefgen", 0.3))
     ]
-    methods = [Named("oracle", "truth"), Named("prompt"), Named("rewrite", "images"), Named("prefgen", "images")]
+    methods = [
+        Named("oracle", "truth"),
+        Named("prompt"),
+        *(Named(m, "images") for m in ("other_user", "rewrite", "prefgen")),
+    ]
     table = _table(rows, methods)  # type: ignore[arg-type]
     assert len(re.findall("class=best", table)) == 1
     assert re.search(r"rewrite</th>.*?class=best>0\.40", table)

@@ -22,6 +22,7 @@ OURS = "prefgen"
 N_PEOPLE, N_EACH = 8, 2
 """People whose pictures are shown, and pictures a method for each."""
 TOLD_THE_TRUTH = "truth"
+CONTROLS = ("prompt", "other_user")
 COLUMNS: dict[str, str] = {
     "utility": "utility",
     "gain": "gain",
@@ -99,13 +100,17 @@ def _table(rows: Sequence[Row], methods: Sequence[Method]) -> str:
     for one in methods:
         cells = "".join(_cell(found.get((one.name, m)), best.get(m) == one.name) for m in columns)
         needs = escape(", ".join(one.needs) or "nothing")
-        kind = " class=ours" if one.name == OURS else " class=told" if TOLD_THE_TRUTH in one.needs else ""
+        kind = " class=ours" if one.name == OURS else " class=told" if _is_control(one) else ""
         body += f"<tr{kind}><th scope=row>{escape(one.name)}</th><td class=needs>{needs}</td>{cells}</tr>"
     return f"<table><thead><tr><th>method</th><th>needs</th>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def _is_control(method: Method) -> bool:
+    return TOLD_THE_TRUTH in method.needs or method.name in CONTROLS
+
+
 def _best(found: Mapping[tuple[str, str], Row], metric: str, methods: Sequence[Method]) -> str | None:
-    fair = [m.name for m in methods if TOLD_THE_TRUTH not in m.needs and m.name != "prompt"]
+    fair = [m.name for m in methods if not _is_control(m)]
     given = {m: found[m, metric].value for m in fair if (m, metric) in found and math.isfinite(found[m, metric].value)}
     return max(given, key=lambda m: given[m]) if given else None
 
