@@ -9,6 +9,7 @@ import torch
 
 from prefgen.core import ModelError
 from prefgen.embedding import SideFeatures, UserEncoder, UserEncoderConfig
+from prefgen.embedding.election import elected
 
 CONFIG = UserEncoderConfig(
     d_lm=4, d_clip=5, d_text=8, d_cross=6, n_tokens=3, sem_layers=(0,), core_layers=(1,), vote_width=12
@@ -47,3 +48,45 @@ def test_a_file_of_two_readings_is_not_taken_for_one(tmp_path):
     (tmp_path / "config.json").write_text(text.replace('"one_reading": false', '"one_reading": true'))
     with pytest.raises(ModelError, match="expected a user encoder"):
         UserEncoder.load(tmp_path)
+
+
+def tokens_near(*places: float, n_tokens: int = 1, d: int = 4) -> torch.Tensor:
+    """[n, n_tokens, d], one picture a place."""
+    return torch.tensor(places)[:, None, None].expand(-1, n_tokens, d).clone()
+
+
+def choose(candidates: torch.Tensor, against: torch.Tensor, whole: float, weights: list[float] | None = None) -> float:
+    given = torch.tensor(weights or [1.0] * len(candidates))
+    far = torch.full(candidates.shape[1:], whole)
+    return elected(candidates, given, against, torch.ones(len(against)), far, 0.25)[0, 0].item()
+
+
+def test_the_majority_is_elected_and_never_a_mean():
+    nobody = tokens_near()
+    assert choose(tokens_near(0.0, 3.0, 3.1), nobody, 99.0) in (3.0, pytest.approx(3.1))
+    assert choose(tokens_near(0.0, 3.0), nobody, 1.6) == 3.0, "the whole embedding decides where pictures differ"
+    assert choose(tokens_near(0.0, 3.0), nobody, 99.0) == 0.0, "the earlier picture on a draw"
+
+
+def test_disliked_pictures_vote_against_and_heavy_ones_count_more():
+    assert choose(tokens_near(3.0, 3.1, 0.0), tokens_near(3.0, 3.1), 99.0) == 0.0
+    assert choose(tokens_near(3.0, 3.1, 0.0), tokens_near(), 99.0, [1.0, 1.0, 5.0]) == 0.0
+
+
+def test_each_token_is_elected_by_itself():
+    candidates = torch.stack([tokens_near(0.0, 5.0, 5.0)[:, 0], tokens_near(2.0, 2.0, 7.0)[:, 0]], 1)
+    whole = torch.full((2, 4), 99.0)
+    chosen = elected(candidates, torch.ones(3), candidates[:0], torch.ones(0), whole, 0.25)
+    assert chosen[:, 0].tolist() == [5.0, 2.0]
+
+
+def test_a_person_of_one_picture_is_that_picture_and_without_an_election_the_whole():
+    encoder = UserEncoder(replace(CONFIG, election_width=0.25)).eval()
+    seen, nothing = torch.randn(1, 5), (torch.zeros(0, 5), torch.zeros(0))
+    whole = torch.randn(3, 6)
+    with torch.no_grad():
+        chosen = encoder.person_tokens("like", whole, (seen, torch.ones(1)), nothing)
+        torch.testing.assert_close(chosen, encoder.like.picture_tokens(seen)[0])
+        assert torch.equal(encoder.person_tokens("like", whole, nothing, (seen, torch.ones(1))), whole)
+        plain = UserEncoder(CONFIG).eval()
+        assert torch.equal(plain.person_tokens("like", whole, (seen, torch.ones(1)), nothing), whole)

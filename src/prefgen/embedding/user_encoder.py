@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from prefgen.alignment import Projector
 from prefgen.core import ModelError
+from prefgen.embedding.election import elected
 from prefgen.embedding.features import SideFeatures
 
 PARTS = ("sem", "core", "img")
@@ -33,6 +34,8 @@ class UserEncoderConfig:
     """Width in which each picture is read by itself before the pool; 0 pools linear readings."""
     one_reading: bool = False
     """Whether likes and dislikes are read by the same weights."""
+    election_width: float = 0.0
+    """Width of the votes by which tokens are elected among a person's pictures; 0 takes the whole embedding's."""
 
 
 class LayerMix(nn.Module):
@@ -107,6 +110,12 @@ class SideEncoder(nn.Module):
         kept = [parts[p] if keep is None else parts[p] * keep[p][:, None].to(parts[p].dtype) for p in PARTS]
         return self.projector(torch.cat(kept, -1))
 
+    def picture_tokens(self, images: Tensor) -> Tensor:
+        """Tokens [n, n_tokens, d_cross] of CLIP embeddings [n, d_clip], each picture heard alone."""
+        pooled = self.img_pool(images[:, None], images.new_ones(len(images), 1))
+        nothing = torch.zeros_like(pooled)
+        return self.tokens({"sem": nothing, "core": nothing, "img": pooled})
+
 
 class UserEncoder(nn.Module):
     """Both sides' encoders. Likes and dislikes are two token groups.
@@ -133,6 +142,26 @@ class UserEncoder(nn.Module):
             name: self.side(name).tokens(self.side(name).embed(features))
             for name, features in (("like", like), ("dislike", dislike))
         }
+
+    def person_tokens(
+        self, name: str, whole: Tensor, own: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """A side's tokens [n_tokens, d_cross], from `whole` [n_tokens, d_cross], those of its whole embedding.
+
+        `own` and `others` are CLIP embeddings [n, d_clip] and weights [n] of this side's pictures and of the other's.
+        Without `election_width`, or without pictures, `whole` as it is.
+        """
+        if not self.config.election_width or not len(own[0]):
+            return whole
+        side = self.side(name)
+        return elected(
+            side.picture_tokens(own[0]),
+            own[1].to(whole),
+            side.picture_tokens(others[0]) if len(others[0]) else whole.new_zeros(0, *whole.shape),
+            others[1].to(whole),
+            whole,
+            self.config.election_width,
+        )
 
     def save(self, folder: Path | str, dtype: torch.dtype = torch.float16) -> None:
         """Writes `config.json` and `model.safetensors`."""

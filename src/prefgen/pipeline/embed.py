@@ -12,11 +12,11 @@ from torch import Tensor
 
 from prefgen.adapter import UserTokens
 from prefgen.core import History, HistoryItem, Side
-from prefgen.embedding import SideFeatures, UserEncoder
+from prefgen.embedding import PARTS, SIDES, SideFeatures, UserEncoder
 from prefgen.pipeline.ports import PreferenceModel, SideStates, TextEmbedding, notes_for
 from prefgen.pipeline.word_edits import WordEdits, edited_sem
 
-EMBEDDING_VERSION = 1
+EMBEDDING_VERSION = 2
 """Raised whenever this computation changes: it is part of a model's hash, so that older profiles are refused."""
 
 
@@ -50,25 +50,38 @@ def person_tokens(history: History, edits: WordEdits, encoders: Encoders) -> Use
     features = picture_features(
         [item.image for item in history.items], encoders.image_encoder, encoders.feature_extractor
     )
-    like = _side_tokens("like", history.items, states.like, features, edits, encoders)
-    dislike = _side_tokens("dislike", history.items, states.dislike, features, edits, encoders)
+    like, dislike = (
+        _side_tokens(side, history.items, getattr(states, side), features, edits, encoders) for side in SIDES
+    )
     return UserTokens(like=like, dislike=dislike)
 
 
 def _side_tokens(
     side: Side, items: Sequence[HistoryItem], states: SideStates, features: Tensor, edits: WordEdits, e: Encoders
 ) -> Tensor:
-    """Tokens [1, n_tokens, d_cross]. A side with words and no picture speaks through `ê_sem` alone."""
+    """Tokens [1, n_tokens, d_cross]. A side with words and no picture speaks through `ê_sem` alone; with both,
+    words move the tokens of the pictures by as much as they move those of the whole embedding."""
     encoder, config = e.user_encoder.side(side), e.user_encoder.config
-    places = [place for place, item in enumerate(items) if item.side == side]
-    if not places and not edits.of(side):
-        return torch.zeros(1, config.n_tokens, config.d_cross)
     where = next(encoder.parameters())
-    weights = torch.tensor([[items[place].weight for place in places] or [0.0]])
-    images = features[places] if places else features.new_zeros(1, features.shape[-1])
-    given = SideFeatures(last=states.last[None], mean=states.mean[None], images=images[None], weights=weights)
+    own, others = (_pictures(items, features, same=same, side=side) for same in (True, False))
+    pictured = len(own[0]) > 0
+    if not pictured and not edits.of(side):
+        return torch.zeros(1, config.n_tokens, config.d_cross)
+    images, weights = own if pictured else (features.new_zeros(1, features.shape[-1]), torch.zeros(1))
+    given = SideFeatures(last=states.last[None], mean=states.mean[None], images=images[None], weights=weights[None])
     parts = encoder.embed(given.to(where.device, where.dtype))
-    parts["sem"] = edited_sem(parts["sem"] if places else None, edits, side, e.text_embedding).to(where)
-    pictured = torch.tensor([bool(places)], device=where.device)
-    keep = {"sem": torch.ones_like(pictured), "core": pictured, "img": pictured}
-    return encoder.tokens(parts, keep).float().cpu()
+    keep = {part: torch.tensor([pictured or part == "sem"], device=where.device) for part in PARTS}
+    plain = encoder.tokens(parts, keep)
+    parts["sem"] = edited_sem(parts["sem"] if pictured else None, edits, side, e.text_embedding).to(where)
+    edited = encoder.tokens(parts, keep)
+    if not pictured:
+        return edited.float().cpu()
+    pictures = [(seen.to(where), weight.to(where)) for seen, weight in (own, others)]
+    chosen = e.user_encoder.person_tokens(side, plain[0], pictures[0], pictures[1])
+    return (chosen + (edited[0] - plain[0]))[None].float().cpu()
+
+
+def _pictures(items: Sequence[HistoryItem], features: Tensor, *, same: bool, side: Side) -> tuple[Tensor, Tensor]:
+    """CLIP embeddings [n, d_clip] and weights [n] of the pictures of a side, or of the other one."""
+    places = [place for place, item in enumerate(items) if (item.side == side) == same]
+    return features[places], torch.tensor([items[place].weight for place in places])

@@ -176,9 +176,4 @@ def encoder_tokens(
 def picture_tokens(encoder: UserEncoder) -> Callable[[Tensor, str], Tensor]:
     """`picture_tokens` for a user encoder: one picture is all there is of a side."""
 
-    def tokens(embeddings: Tensor, side: str) -> Tensor:
-        pooled = encoder.side(side).img_pool(embeddings[:, None], torch.ones(len(embeddings), 1))
-        nothing = torch.zeros_like(pooled)
-        return encoder.side(side).tokens({"sem": nothing, "core": nothing, "img": pooled})
-
-    return tokens
+    return lambda embeddings, side: encoder.side(side).picture_tokens(embeddings)

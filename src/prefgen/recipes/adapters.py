@@ -55,6 +55,8 @@ strength."""
 ONE_PART_RATE = 0.15
 """Share of rows that hear one of e_sem, e_core, e_img alone: each must be able to speak by itself."""
 
+ELECTION_WIDTH = 0.25
+"""Tokens of different words lie about 0.7 apart per dimension, those of the same word 0.1 to 0.3."""
 TWIN_ROWS, TWIN_LEAST, TWIN_ENDS = 0.8, 0.4, 0.7
 """Share of rows that hear the embedding of a twin, a picture of another subject by the very same hand, and paint the
 first: at the start, in the end, and the part of the training over which it falls. What a person's pictures say of
@@ -324,6 +326,7 @@ def train_personal(
         core_layers=choice.e_core,
         vote_width=2 * p.text_width,
         one_reading=True,
+        election_width=ELECTION_WIDTH,
     )
     encoder = UserEncoder(config)
     frozen = FROZEN if "sem" in heard or "core" in heard else FROZEN[:-1]

@@ -42,13 +42,16 @@ class ImageEmbeddingMethod(PrefGenMethod):
         return UserTokens(**{side: self._side(side, shelf) for side in SIDES})
 
     def _side(self, side: str, shelf: Shelf) -> torch.Tensor:
-        pictures, config = shelf.liked if side == "like" else shelf.disliked, self.encoder.config
-        if not pictures:
-            return torch.zeros(1, config.n_tokens, config.d_cross)
-        seen = clip_embeddings(self.bench.chain, pictures)[None]
-        nothing = torch.zeros(1, 1, config.d_lm)
-        encoder = self.encoder.side(side)
-        parts = encoder.embed(
-            SideFeatures(last=nothing, mean=nothing, images=seen, weights=torch.ones(1, len(pictures)))
+        config, encoder = self.encoder.config, self.encoder.side(side)
+        own, others = (
+            clip_embeddings(self.bench.chain, shown) if shown else torch.zeros(0, config.d_clip)
+            for shown in ((shelf.liked, shelf.disliked) if side == "like" else (shelf.disliked, shelf.liked))
         )
-        return encoder.tokens(parts, {part: torch.tensor([part == "img"]) for part in parts})
+        if not len(own):
+            return torch.zeros(1, config.n_tokens, config.d_cross)
+        nothing = torch.zeros(1, 1, config.d_lm)
+        features = SideFeatures(last=nothing, mean=nothing, images=own[None], weights=torch.ones(1, len(own)))
+        parts = encoder.embed(features)
+        whole = encoder.tokens(parts, {part: torch.tensor([part == "img"]) for part in parts})[0]
+        votes = [(seen, torch.ones(len(seen))) for seen in (own, others)]
+        return self.encoder.person_tokens(side, whole, votes[0], votes[1])[None]
