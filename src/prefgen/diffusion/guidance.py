@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,15 @@ def separate_user_guidance(unet: nn.Module, n_pictures: int, user_scale: float, 
         folded = torch.cat([rows[: -2 * n_pictures], text + ratio * (user - text)])
         return (folded, *output[1:]) if isinstance(output, tuple) else type(output)(sample=folded)
 
-    handles = [unet.register_forward_pre_hook(add_rows, with_kwargs=True), unet.register_forward_hook(fold_rows)]
+    with rows_rewritten(unet, add_rows, fold_rows):
+        yield
+
+
+@contextmanager
+def rows_rewritten(unet: nn.Module, before: Callable[..., Any], after: Callable[..., Any]) -> Iterator[None]:
+    """While open, `before(unet, args, kwargs)` gives what every call of `unet` is really made with, and
+    `after(unet, args, output)` what it gives back (PyTorch's forward hooks)."""
+    handles = [unet.register_forward_pre_hook(before, with_kwargs=True), unet.register_forward_hook(after)]
     try:
         yield
     finally:

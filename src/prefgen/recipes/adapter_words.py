@@ -8,6 +8,7 @@ picture is denoised.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -75,6 +76,12 @@ def scene_targets(scenes: Sequence[Scene], states: Mapping[str, Tensor]) -> tupl
     return targets, weights
 
 
+@lru_cache(maxsize=4)
+def _turns(n: int, d_clip: int, d: int) -> Tensor:
+    """[n, d_clip, d], always the same: how each token beyond the families sees an embedding."""
+    return torch.randn(n, d_clip, d, generator=torch_generator("echo", d_clip, d))
+
+
 def echo_loss(tokens: Tensor, embeddings: Tensor) -> Tensor:
     """Mean squared distance of the tokens beyond the families from the picture's own embedding, each token seeing it
     turned another way: what has no word must stand somewhere too, or the words' training wipes it out.
@@ -85,7 +92,7 @@ def echo_loss(tokens: Tensor, embeddings: Tensor) -> Tensor:
     if not free.shape[1]:
         return free.new_zeros(())
     d_clip, d = embeddings.shape[1], free.shape[2]
-    turns = torch.randn(free.shape[1], d_clip, d, generator=torch_generator("echo", d_clip, d))
+    turns = _turns(free.shape[1], d_clip, d)
     seen = F.layer_norm(embeddings.float(), (d_clip,))
     said = F.layer_norm(torch.einsum("nc,kcd->nkd", seen, turns.to(seen.device)), (d,))
     return (free - said).square().mean()

@@ -56,7 +56,7 @@ ONE_PART_RATE = 0.15
 """Share of rows that hear one of e_sem, e_core, e_img alone: each must be able to speak by itself."""
 
 ELECTION_WIDTH = 0.25
-"""Tokens of different words lie about 0.7 apart per dimension, those of the same word 0.1 to 0.3."""
+"""A third of what lies between the tokens of two pictures of a person, per dimension, in most families."""
 TWIN_ROWS, TWIN_LEAST, TWIN_ENDS = 0.8, 0.4, 0.7
 """Share of rows that hear the embedding of a twin, a picture of another subject by the very same hand, and paint the
 first: at the start, in the end, and the part of the training over which it falls. What a person's pictures say of

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from prefgen.benchmark.methods.protocol import Bench, Need
 from prefgen.benchmark.methods.words import paint_states, text_states, words_of_tasks
 from prefgen.benchmark.tasks import Task
+from prefgen.diffusion.guidance import rows_rewritten
 
 
 class ViperMethod:
@@ -69,9 +70,5 @@ def steered(unet: nn.Module, liked: Tensor, disliked: Tensor, degree: float) -> 
         folded = torch.cat([nothing, text + degree * (plus - minus)])
         return (folded, *output[1:]) if isinstance(output, tuple) else type(output)(sample=folded)
 
-    handles = [unet.register_forward_pre_hook(add_rows, with_kwargs=True), unet.register_forward_hook(fold_rows)]
-    try:
+    with rows_rewritten(unet, add_rows, fold_rows):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
