@@ -49,6 +49,12 @@ def test_exact_velocity_has_no_loss() -> None:
     assert loss.per_sample.max() < 1e-6
 
 
+def test_the_estimate_of_an_exact_velocity_is_the_clean_latents() -> None:
+    latents = POINT.expand(6, -1, -1, -1)
+    loss = flow_matching_loss(exact_velocity, latents, torch.zeros(6, 2, 3), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(loss.estimate, latents, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("flow_shift", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("n_steps", [1, 4, 20])
 def test_sampling_with_the_exact_velocity_lands_on_the_point(n_steps: int, flow_shift: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,10 +32,11 @@ from prefgen.recipes.adapters import (
     row_shares,
     teacher_share,
     twin_share,
+    with_elections,
     with_twins,
 )
 from prefgen.recipes.pictures import scene_at
-from prefgen.recipes.population import N_DISLIKED_TARGETS, N_LIKED_TARGETS, person_pictures
+from prefgen.recipes.population import N_COLUMNS, N_DISLIKED_TARGETS, N_LIKED_TARGETS, person_pictures
 from prefgen.recipes.twins import Twins
 
 
@@ -149,11 +151,20 @@ def test_rows_that_hear_a_twin_hear_it_alone() -> None:
 
 
 def test_rows_with_twins_paint_the_picture_whose_twin_they_hear() -> None:
-    people = type("People", (), {"person": lambda self, u: person_pictures(u, "train"), "__len__": lambda self: 6})()
+    people = type(
+        "People",
+        (),
+        {
+            "person": lambda self, u: person_pictures(u, "train"),
+            "__len__": lambda self: 6,
+            "clip": -torch.ones(6, N_COLUMNS, 3),
+        },
+    )()
     latents = np.zeros((6, N_LIKED_TARGETS + N_DISLIKED_TARGETS, 1, 2, 2), dtype=np.float16)
     twins = Twins(
         latents=np.arange(1, 41, dtype=np.float16)[:, None, None, None] * np.ones((1, 1, 2, 2), dtype=np.float16),
         clip=torch.arange(1, 41, dtype=torch.float16)[:, None].expand(40, 3),
+        own=100 + torch.arange(1, 41, dtype=torch.float16)[:, None].expand(40, 3),
         seed=0,
     )
     rows = Rows(people, latents, np.random.default_rng(3), 6, twins=twins, twin_share=0.5)  # type: ignore[arg-type]
@@ -161,12 +172,32 @@ def test_rows_with_twins_paint_the_picture_whose_twin_they_hear() -> None:
     painted = rows.latents[:, 0, 0, 0]
     assert torch.equal(painted[rows.twin], rows.twin_clip[rows.twin, 0]), "target and embedding are of one pair"
     assert bool((painted[~rows.twin] == 0).all())
+    assert torch.equal(rows.target_clip[rows.twin, 0], 100 + painted[rows.twin]), "the eye looks for the target"
+    assert bool((rows.target_clip[~rows.twin] == -1).all())
+    assert not bool((rows.elected & rows.twin).any())
     for row in rows.twin.nonzero()[:, 0].tolist():
         shown = scene_at("train", int(painted[row]) - 1)
         assert rows.told[row] == caption_of(shown)
         assert not rows.keep["like"]["sem"][row]
         assert not rows.keep["dislike"]["core"][row]
         assert bool(rows.keep["like"]["img"][row])
+
+
+def test_people_are_heard_through_elected_tokens_in_the_rows_that_say_so() -> None:
+    config = UserEncoderConfig(
+        d_lm=4, d_clip=5, d_text=8, d_cross=6, n_tokens=3, sem_layers=(0,), core_layers=(1,), election_width=0.25
+    )
+    encoder = UserEncoder(config).eval()
+    images, weights = torch.randn(2, 4, 5), torch.tensor([[1.0, 1, 1, 0], [1, 1, 0, 0]])
+    own = SideFeatures(last=torch.zeros(2, 2, 4), mean=torch.zeros(2, 2, 4), images=images, weights=weights)
+    others = replace(own, weights=torch.tensor([[0.0, 0, 0, 0], [0, 0, 1, 1]]))
+    whole = torch.randn(2, 3, 6)
+    with torch.no_grad():
+        heard = with_elections(encoder, "like", whole, own, others, torch.tensor([False, True]))
+        chosen = encoder.person_tokens("like", whole[1], (images[1, :2], torch.ones(2)), (images[1, 2:], torch.ones(2)))
+    assert torch.equal(heard[0], whole[0])
+    assert torch.equal(heard[1], chosen)
+    assert not torch.equal(heard[1], whole[1])
 
 
 def test_the_teacher_is_not_asked_about_twins() -> None:

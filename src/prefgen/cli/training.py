@@ -22,12 +22,17 @@ def train(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The model folder (default: runs/PRESET/model).")
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--start", help="A finished model (embedded, a folder) whose generator and adapters train on."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     json_: Json = False,
 ) -> None:
     """Train the whole chain, stage by stage. What is done is skipped, what was broken off is resumed."""
     log_to_stderr()
     from prefgen.core import ConfigError, nearest_hint
+    from prefgen.pipeline.loading import folder_of
     from prefgen.recipes.presets import preset_named
     from prefgen.recipes.train import STAGES
     from prefgen.recipes.train import train as run
@@ -43,5 +48,6 @@ def train(
         lines = [f"{name}: {value}" for name, value in {**plan, **asdict(size)}.items() if name != "preset"]
         emit({**plan, "dry_run": True}, as_json=json_, lines=lines)
         return
-    done = run(size, work=work, out=out, only=stage, max_minutes=max_minutes)
+    begin = None if start is None else folder_of(start)
+    done = run(size, work=work, out=out, only=stage, max_minutes=max_minutes, start=begin)
     emit({**plan, "done": done}, as_json=json_, lines=["done" if done else "unfinished: the same command resumes"])

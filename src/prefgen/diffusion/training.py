@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FlowLoss:
-    """The loss of each sample (mean over its elements, float32) and the time t in (0, 1) it was taken at."""
+    """The loss of each sample (mean over its elements, float32), the time t in (0, 1) it was taken at, and the clean
+    latents as the model estimates them, `x_t - t·velocity`, float32."""
 
     per_sample: Float[Tensor, " batch"]
     times: Float[Tensor, " batch"]
+    estimate: Float[Tensor, "batch channels height width"]
 
     @property
     def mean(self) -> Float[Tensor, ""]:
@@ -111,5 +113,10 @@ def flow_matching_loss(
         with torch.no_grad():
             told = teacher(x_t, N_TRAIN_TIMESTEPS * times).float()
             target = torch.lerp(target, told, share.reshape(-1, *[1] * (target.ndim - 1)))
-    error = unet_call(x_t, N_TRAIN_TIMESTEPS * times, text).float() - target
-    return FlowLoss(per_sample=error.square().flatten(1).mean(dim=1), times=times)
+    velocity = unet_call(x_t, N_TRAIN_TIMESTEPS * times, text).float()
+    t = times.view(-1, *[1] * (latents.ndim - 1)).float()
+    return FlowLoss(
+        per_sample=(velocity - target).square().flatten(1).mean(dim=1),
+        times=times,
+        estimate=x_t.float() - t * velocity,
+    )

@@ -31,10 +31,12 @@ def elected(
     dimension, and still speak for each other.
     """
     chosen = []
+    voters, opponents, everything = (tokens.detach().float() for tokens in (candidates, against, whole))
+    weights, against_weights = weights.float(), against_weights.float()
     for k in range(candidates.shape[1]):
-        mine = candidates[:, k]
-        votes = likeness(mine, mine, width) @ weights + WHOLE * likeness(mine, whole[k : k + 1], width)[:, 0]
+        mine = voters[:, k]
+        votes = likeness(mine, mine, width) @ weights + WHOLE * likeness(mine, everything[k : k + 1], width)[:, 0]
         if len(against):
-            votes = votes - likeness(mine, against[:, k], width) @ against_weights
-        chosen.append(mine[int(votes.argmax())])
+            votes = votes - likeness(mine, opponents[:, k], width) @ against_weights
+        chosen.append(candidates[int(votes.argmax()), k])
     return torch.stack(chosen)

@@ -18,12 +18,12 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from prefgen.adapter import UserAdapter, UserTokens, save_adapter
+from prefgen.adapter import UserAdapter, UserTokens, load_adapter, save_adapter
 from prefgen.agents.people import attribute_string
 from prefgen.agents.scene import Scene, caption_of
 from prefgen.alignment import info_nce, mmd2_unbiased, retrieval_top1
 from prefgen.core import numpy_rng, torch_generator
-from prefgen.diffusion import flow_matching_loss
+from prefgen.diffusion import FlowLoss, flow_matching_loss
 from prefgen.embedding import PARTS, SIDES, SideFeatures, UserEncoder, UserEncoderConfig
 from prefgen.probing import LayerChoice
 from prefgen.recipes.adapter_words import (
@@ -36,7 +36,9 @@ from prefgen.recipes.adapter_words import (
 )
 from prefgen.recipes.checkpoint import fingerprint, save_json
 from prefgen.recipes.context import Context
-from prefgen.recipes.generator import TIME_MEAN, TextEncoding
+from prefgen.recipes.generator import TextEncoding
+from prefgen.recipes.latent_eye import PerceptualLoss, weighted_eye
+from prefgen.recipes.latents import TIME_MEAN
 from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.people_features import PeopleFeatures, people_features
 from prefgen.recipes.population import N_HISTORY, N_LIKED_TARGETS, population
@@ -54,6 +56,8 @@ TEACHER_LEAVES = 0.5, 0.8
 strength."""
 ONE_PART_RATE = 0.15
 """Share of rows that hear one of e_sem, e_core, e_img alone: each must be able to speak by itself."""
+ELECTED_ROWS = 0.7
+"""Share of a person's rows that hear elected tokens, as at inference; the rest hears the whole embedding's."""
 
 ELECTION_WIDTH = 0.25
 """A third of what lies between the tokens of two pictures of a person, per dimension, in most families."""
@@ -157,6 +161,7 @@ class Rows:
         self.latents = torch.from_numpy(
             np.stack([latents[u, k] for u, k in zip(self.users, self.columns)]).astype(np.float32)
         )
+        self.target_clip = people.clip[torch.tensor(self.users), N_HISTORY + torch.tensor(self.columns)].float()
         scenes = [(p.liked + p.disliked)[k] for p, k in zip((people.person(u) for u in self.users), self.columns)]
         self.twin = torch.from_numpy(rng.random(len(self.users)) < twin_share)
         self.twin_clip = torch.zeros(len(self.users), 0)
@@ -166,6 +171,7 @@ class Rows:
             for row in self.twin.nonzero()[:, 0].tolist():
                 scenes[row] = twins.scene(drawn[row])
                 self.latents[row] = torch.from_numpy(twins.latents[drawn[row]].astype(np.float32))
+                self.target_clip[row] = twins.own[drawn[row]].float()
         self.prompts = [adapter_prompt(s, rng, 0.1 if liked else 0.5) for s, liked in zip(scenes, self.liked)]
         self.told = [caption_of(scene) for scene in scenes]
         self.keep = {side: kept_parts(rng, len(self.users), heard) for side in SIDES}
@@ -176,6 +182,7 @@ class Rows:
             }
         liked = torch.tensor(self.liked)
         self.heard = {"like": spoken & liked, "dislike": spoken & ~liked}
+        self.elected = torch.from_numpy(rng.random(len(self.users)) < ELECTED_ROWS) & ~self.twin
 
 
 def personal_loss(
@@ -186,25 +193,58 @@ def personal_loss(
     strings: Mapping[str, Tensor],
     generator: torch.Generator,
     share: float = 0.0,
+    seen: PerceptualLoss | None = None,
 ) -> dict[str, Tensor]:
-    """Flow matching with the person heard, MMD and own-string contrast of `e_sem` on both sides.
+    """Flow matching with the person heard, what is seen of the target, MMD and own-string contrast of `e_sem` on both
+    sides.
 
     `strings[side]` [n_users, d_text]: everyone's `attribute_strings`; `share` the teacher's.
     """
     tokens: dict[str, Tensor] = {}
     mmd, own = torch.zeros(()), torch.zeros(())
+    given = [with_twins(people.side(rows.users, rows.variants, i), rows) for i in range(len(SIDES))]
     for i, side in enumerate(SIDES):
-        features = with_twins(people.side(rows.users, rows.variants, i), rows)
+        features, others = given[i], given[1 - i]
         parts = model.encoder.side(side).embed(features)
         made = model.encoder.side(side).tokens(parts, rows.keep[side])
-        tokens[side] = made * (rows.heard[side] & features.present)[:, None, None]
+        heard = rows.heard[side] & features.present
+        made = with_elections(model.encoder, side, made, features, others, rows.elected & heard)
+        tokens[side] = made * heard[:, None, None]
         if "sem" in model.heard:
             sem, there = parts["sem"].float(), strings[side][rows.users]
             mmd = mmd + mmd2_unbiased(sem, there)
             own = own + info_nce(sem - sem.mean(0), there - there.mean(0))
-    heard = UserTokens(like=tokens["like"], dislike=tokens["dislike"])
-    flow = taught_loss(model.adapter, heard, model.velocity, rows, text, generator, row_shares(rows, share))
-    return {"loss": flow + MMD_WEIGHT * mmd + OWN_STRING_WEIGHT * own, "flow": flow, "mmd": mmd, "own": own}
+    spoken = UserTokens(like=tokens["like"], dislike=tokens["dislike"])
+    painted = taught_loss(model.adapter, spoken, model.velocity, rows, text, generator, row_shares(rows, share))
+    losses = painting_losses(painted, rows, seen, generator)
+    loss = losses["loss"] + MMD_WEIGHT * mmd + OWN_STRING_WEIGHT * own
+    return {**losses, "loss": loss, "mmd": mmd, "own": own}
+
+
+def painting_losses(
+    painted: FlowLoss, rows: Rows, seen: PerceptualLoss | None, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """`loss`, and its parts: `flow`, and `seen`, what an eye misses of the target in the estimate."""
+    if seen is None:
+        return {"loss": painted.mean, "flow": painted.mean}
+    missed = seen(painted, rows.target_clip, generator).mean()
+    return {"loss": painted.mean + missed, "flow": painted.mean, "seen": missed}
+
+
+def with_elections(
+    encoder: UserEncoder, side: str, whole: Tensor, own: SideFeatures, others: SideFeatures, elected: Tensor
+) -> Tensor:
+    """The whole embeddings' tokens [n, n_tokens, d] with elected ones in the rows where `elected`, bool [n], says so:
+    people are heard through elected tokens, and what a network never met in training it does not understand."""
+    tokens = list(whole)
+    for row in elected.nonzero()[:, 0].tolist():
+        mine, theirs = (
+            (features.images[row, there], features.weights[row, there])
+            for features in (own, others)
+            for there in [features.weights[row] > 0]
+        )
+        tokens[row] = encoder.person_tokens(side, whole[row], mine, theirs)
+    return torch.stack(tokens)
 
 
 def row_shares(rows: Rows, share: float) -> Tensor:
@@ -232,7 +272,7 @@ def taught_loss(
     text: TextEncoding,
     generator: torch.Generator,
     share: float | Tensor,
-) -> Tensor:
+) -> FlowLoss:
     """Flow matching with `heard` in the adapter; the target is drawn by `share` to what the network says that hears
     nobody and reads the targets' whole captions."""
     told = text(rows.told)
@@ -250,7 +290,7 @@ def taught_loss(
             time_mean=TIME_MEAN,
             teacher=teacher,
             teacher_share=share,
-        ).mean
+        )
 
 
 @torch.no_grad()
@@ -291,7 +331,7 @@ def layer_choice(c: Context, n_states: int) -> LayerChoice:
 
 def train_adapter(c: Context) -> None:
     """Trains user encoder and adapter on the frozen generator; saved as `user_encoder/` and `adapter/`."""
-    if (c.out / "user_encoder" / "config.json").exists():
+    if (c.out / "user_encoder" / "config.json").exists() and not c.begins_again("adapter"):
         return
     people = {split: people_features(c, split) for split in ("train", "validation")}
     choice = layer_choice(c, people["train"].last.shape[-2])
@@ -328,19 +368,23 @@ def train_personal(
         one_reading=True,
         election_width=ELECTION_WIDTH,
     )
-    encoder = UserEncoder(config)
+    begins_again = c.begins_again(name) and (folder / "adapter").is_dir()
+    encoder = UserEncoder.load(folder / "user_encoder").train() if begins_again else UserEncoder(config)
     frozen = FROZEN if "sem" in heard or "core" in heard else FROZEN[:-1]
     speak = encoder_tokens(encoder, crowd, heard), picture_tokens(encoder)
-    learn_words(c, name, encoder, crowd, twins, *speak, frozen=frozen)
-    model = PersonalGenerator(encoder, UserAdapter.for_unet(unet, init="copy"), unet, heard)
+    if not begins_again:
+        learn_words(c, name, encoder, crowd, twins, *speak, frozen=frozen)
+    adapter = load_adapter(folder / "adapter", unet) if begins_again else UserAdapter.for_unet(unet, init="copy")
+    model = PersonalGenerator(encoder, adapter, unet, heard)
     model.adapter.inject(unet)
-    learn_to_listen(c, name, model, crowd, latents, twins, frozen=frozen)
+    seen = weighted_eye(c, p.eye_weight)
+    learn_to_listen(c, name, model, crowd, latents, twins, seen, frozen=frozen)
     strings = {side: attribute_strings(crowd, text, side) for side in SIDES}
 
     def loss(step: int, generator: torch.Generator) -> Mapping[str, Tensor]:
         progress, rng = step * p.adapter_batch / p.adapter_samples, numpy_rng("adapter", p.seed, step)
         rows = Rows(crowd, latents, rng, p.adapter_batch, twins=twins, twin_share=twin_share(progress), heard=heard)
-        return personal_loss(model, crowd, rows, text, strings, generator, teacher_share(progress))
+        return personal_loss(model, crowd, rows, text, strings, generator, teacher_share(progress), seen)
 
     def validate(_: nn.Module, __: int) -> dict[str, float]:
         return branch_matters(model, people["validation"], target_latents(c, "validation"), text)
@@ -358,6 +402,7 @@ def learn_to_listen(
     people: PeopleFeatures,
     latents: np.ndarray,
     twins: Twins,
+    seen: PerceptualLoss | None,
     frozen: Sequence[str],
 ) -> None:
     """The likes' adapter learns from twins alone what a picture's embedding asks for; the dislikes' starts from it.
@@ -373,11 +418,10 @@ def learn_to_listen(
         rows = Rows(people, latents, rng, p.adapter_batch, disliked_rows=0.0, twins=twins, twin_share=1.0)
         heard = speak(rows.twin_clip, "like") * rows.heard["like"][:, None, None]
         with model.adapter.users(UserTokens(like=heard)):
-            return {
-                "loss": flow_matching_loss(
-                    model.velocity, rows.latents, text(rows.prompts), generator, time_mean=TIME_MEAN
-                ).mean
-            }
+            painted = flow_matching_loss(
+                model.velocity, rows.latents, text(rows.prompts), generator, time_mean=TIME_MEAN
+            )
+        return painting_losses(painted, rows, seen, generator)
 
     run_adapter_loop(c, f"{name}-twins", model, loss, None, p.adapter_twin_samples, frozen=frozen)
     model.adapter.copy_group("like", "dislike")

@@ -2,8 +2,8 @@
 
 `ip_adapter` is the stock objective: a picture's own embedding paints that picture. `ip_adapter_user` hears the mean of
 a person's liked embeddings and paints a liked picture of another prompt; it learns the words of a taste first and from
-the network told more, as our adapter does. `e_img_only` is our whole method without a language model: user encoder and
-adapter trained as ours, twins included, on the pictures' CLIP embeddings alone.
+the network told more, under the same perceptual loss as our adapter. `e_img_only` is our whole method without a
+language model: user encoder and adapter trained as ours, twins included, on the pictures' CLIP embeddings alone.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from prefgen.adapter import UserAdapter, UserTokens, save_adapter
+from prefgen.adapter import UserAdapter, UserTokens, load_adapter, save_adapter
 from prefgen.alignment import Projector
 from prefgen.core import numpy_rng
 from prefgen.diffusion import flow_matching_loss
@@ -29,6 +29,7 @@ from prefgen.recipes.adapters import (
     FROZEN,
     NOBODY_RATE,
     Rows,
+    painting_losses,
     run_adapter_loop,
     target_latents,
     taught_loss,
@@ -38,6 +39,7 @@ from prefgen.recipes.adapters import (
 from prefgen.recipes.checkpoint import save_json
 from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
+from prefgen.recipes.latent_eye import weighted_eye
 from prefgen.recipes.people_features import PeopleFeatures, people_features
 from prefgen.recipes.population import N_HISTORY
 from prefgen.recipes.presets import Preset
@@ -69,10 +71,10 @@ def baselines_folder(c: Context) -> Path:
 def train_baselines(c: Context) -> None:
     """Trains every baseline that is not there yet."""
     for name in BASELINES:
-        if not (baselines_folder(c) / name / "config.json").exists():
+        if not (baselines_folder(c) / name / "config.json").exists() or c.begins_again(name):
             _train(c, name)
     folder = baselines_folder(c) / E_IMG_ONLY
-    if not (folder / "adapter").is_dir():
+    if not (folder / "adapter").is_dir() or c.begins_again(E_IMG_ONLY):
         people = {split: people_features(c, split, states=False) for split in ("train", "validation")}
         train_personal(c, E_IMG_ONLY, people, NO_STATES, ("img",), folder)
 
@@ -87,7 +89,12 @@ def _train(c: Context, name: str) -> None:
         Projector(d_clip, unet.config.cross_attention_dim, p.user_tokens, hidden=3 * d_clip),
         UserAdapter.for_unet(unet, groups=("like",), init="copy"),
     )
-    if name == "ip_adapter_user":
+    began = baselines_folder(c) / name
+    begins_again = c.begins_again(name) and (began / "config.json").exists()
+    if begins_again:
+        model.adapter = load_adapter(began, unet)
+        model.projector.load_state_dict({k: v.float() for k, v in load_file(began / "projector.safetensors").items()})
+    elif name == "ip_adapter_user":
 
         def mean_tokens(users: list[int], variants: list[int], side: str) -> tuple[Tensor, None]:
             return model.projector(mean_embedding(people.side(users, variants, SIDES.index(side)))), None
@@ -109,6 +116,7 @@ def _loss_of(
 ) -> Callable[[int, torch.Generator], dict[str, Tensor]]:
     """The loss of a step: rows, prompts and dropout as in our own training, with liked targets alone."""
     p, text = c.preset, TextEncoding(c.out)
+    seen = weighted_eye(c, p.eye_weight) if name == "ip_adapter_user" else None
 
     def embedding(rows: Rows) -> Tensor:
         if name == "ip_adapter":
@@ -126,7 +134,8 @@ def _loss_of(
         heard = UserTokens(like=model.projector(embedding(rows)) * spoken[:, None, None])
         if name == "ip_adapter_user":
             share = teacher_share(step * p.adapter_batch / (p.adapter_twin_samples + p.adapter_samples))
-            return {"loss": taught_loss(model.adapter, heard, velocity, rows, text, generator, share)}
+            painted = taught_loss(model.adapter, heard, velocity, rows, text, generator, share)
+            return painting_losses(painted, rows, seen, generator)
         with model.adapter.users(heard):
             return {"loss": flow_matching_loss(velocity, rows.latents, text(rows.prompts), generator).mean}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,25 @@ def load_metadata(path: Path) -> dict[str, Any]:
     """The metadata that `save_tensors` wrote."""
     with safe_open(path, framework="pt") as file:
         return {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
+
+
+def cast_copy(source: Path, target: Path, dtype: torch.dtype) -> None:
+    """Copies a folder with every floating tensor in `dtype`; other files as they are. Metadata is kept, files that are
+    there already stay."""
+    for path in sorted(p for p in source.rglob("*") if p.is_file() and ".part" not in p.suffixes):
+        out = target / path.relative_to(source)
+        if out.exists():
+            continue
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = out.with_suffix(out.suffix + ".part")
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {"format": "pt"}
+            tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in load_tensors(path).items()}
+            save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata)
+        else:
+            shutil.copyfile(path, part)
+        os.replace(part, out)
 
 
 def save_json(path: Path, value: Any) -> None:

@@ -21,6 +21,12 @@ class Context:
     work: Path
     out: Path
     deadline: Deadline
+    start: Path | None = None
+    """A finished model's folder whose weights `BEGIN_AGAIN` stages train on from; `out` holds a copy of it."""
+
+    def begins_again(self, stage: str) -> bool:
+        """Whether a stage that `out` shows as finished is to be trained on from there, and has not been yet."""
+        return self.start is not None and not (self.work / f"{stage}.report.json").exists()
 
     def pictures(self, split: str = "train") -> np.ndarray:
         """uint8 [n, 64, 64, 3], painted on first use."""

@@ -17,10 +17,12 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from prefgen.core import numpy_rng, torch_generator
 from prefgen.diffusion import flow_matching_loss, flow_pipeline
-from prefgen.recipes.autoencoder import as_batch
 from prefgen.recipes.captions import training_caption
 from prefgen.recipes.context import Context
+from prefgen.recipes.latent_eye import weighted_eye
+from prefgen.recipes.latents import TIME_MEAN, cached_latents
 from prefgen.recipes.loop import Loop, LoopSettings
+from prefgen.recipes.people_features import picture_embeddings
 from prefgen.recipes.pictures import scene_at
 from prefgen.recipes.presets import Preset
 
@@ -32,11 +34,6 @@ CLEAR_SHARE = 0.5
 
 CLEARNESS = 0.6
 """In that share, each value and look that a picture carries makes it this many times as likely to be drawn."""
-
-TIME_MEAN = 0.5
-"""Mean of the logit-normal times: a little nearer to noise than even, where it is decided what a picture shows."""
-
-LATENTS_A_FILE = 10_000
 
 VALIDATION_PROMPTS = (
     "a fox by a lake",
@@ -54,6 +51,11 @@ VALIDATION_PROMPTS = (
 )
 
 
+def first_unet(c: Context) -> UNet2DConditionModel:
+    """The network as the training finds it: untrained, or the one of the model that is trained on."""
+    return new_unet(c.preset) if c.start is None else UNet2DConditionModel.from_pretrained(c.out / "unet").train()
+
+
 def new_unet(preset: Preset) -> UNet2DConditionModel:
     """An untrained network: no cross-attention at the finest level, where it costs most and tells least."""
     n = len(preset.unet_channels)
@@ -69,32 +71,6 @@ def new_unet(preset: Preset) -> UNet2DConditionModel:
         attention_head_dim=32,
         norm_num_groups=16,
     )
-
-
-@torch.no_grad()
-def cached_latents(c: Context, split: str = "train", n_pictures: int | None = None) -> np.ndarray:
-    """float16 [n_pictures, channels, h, w]: the pictures' latents, computed once, in files of `LATENTS_A_FILE`."""
-    pictures = c.pictures(split)[:n_pictures]
-    parts = [pictures[i : i + LATENTS_A_FILE] for i in range(0, len(pictures), LATENTS_A_FILE)]
-    return np.concatenate(
-        [_latents_file(c, part, c.work / "latents" / f"{split}.{k:03d}.npy") for k, part in enumerate(parts)]
-    )
-
-
-def _latents_file(c: Context, pictures: np.ndarray, path: Path) -> np.ndarray:
-    if path.exists() and len(done := np.load(path)) >= len(pictures):
-        return done[: len(pictures)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    vae: Any = AutoencoderKL.from_pretrained(c.out / "vae").eval()
-    rows = []
-    for i in range(0, len(pictures), 100):
-        with torch.autocast("cpu", torch.bfloat16):
-            z = vae.encode(as_batch(pictures[i : i + 100])).latent_dist.mean
-        rows.append(z.float().numpy().astype(np.float16))
-    np.save(path.with_suffix(".part.npy"), np.concatenate(rows))
-    path.with_suffix(".part.npy").rename(path)
-    c.say(f"latents: {path.name}")
-    return np.concatenate(rows)
 
 
 class TextEncoding:
@@ -175,16 +151,18 @@ def train_generator(c: Context) -> None:
     if (c.out / "model_index.json").exists() and samples_of(c.work / "generator.report.json") >= p.unet_samples:
         return
     torch.manual_seed(p.seed)
-    unet = new_unet(p)
+    unet = first_unet(c)
     latents, text = cached_latents(c, n_pictures=p.unet_pictures), TextEncoding(c.out)
-    clear = clear_first(len(latents), p.seed)
+    clear, seen, embeddings = clear_first(len(latents), p.seed), weighted_eye(c, p.unet_eye_weight), None
+    if seen is not None:
+        embeddings = picture_embeddings(c)
 
     def unet_call(x: Tensor, timestep: Tensor, words: Tensor) -> Tensor:
         return unet(x, timestep, words).sample
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         rng = numpy_rng("generator", p.seed, step)
-        early = step * p.unet_batch < CLEAR_SHARE * p.unet_samples
+        early = c.start is None and step * p.unet_batch < CLEAR_SHARE * p.unet_samples
         index = np.sort(
             np.minimum(np.searchsorted(clear, rng.random(p.unet_batch)), len(latents) - 1)
             if early
@@ -193,7 +171,11 @@ def train_generator(c: Context) -> None:
         captions = [training_caption(scene_at("train", int(i), p.seed), rng) for i in index]
         captions = ["" if rng.random() < EMPTY_CAPTION_RATE else caption for caption in captions]
         z = torch.from_numpy(latents[index].astype(np.float32))
-        return {"loss": flow_matching_loss(unet_call, z, text(captions), generator, time_mean=TIME_MEAN).mean}
+        painted = flow_matching_loss(unet_call, z, text(captions), generator, time_mean=TIME_MEAN)
+        if seen is None or embeddings is None:
+            return {"loss": painted.mean}
+        missed = seen(painted, embeddings[torch.from_numpy(index)], generator).mean()
+        return {"loss": painted.mean + missed, "flow": painted.mean, "seen": missed}
 
     settings = LoopSettings(
         n_samples=p.unet_samples,

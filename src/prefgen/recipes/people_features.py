@@ -60,6 +60,15 @@ def clip_embeddings(folder: Path, pictures: np.ndarray, batch: int = 256) -> Ten
     return torch.cat(parts)
 
 
+def picture_embeddings(c: Context) -> Tensor:
+    """float16 [n_pictures, d_clip]: embeddings of the training pictures whose latents are cached, computed once."""
+    n_pictures = min(c.preset.unet_pictures, len(c.pictures()))
+    path = c.work / f"embeddings.{n_pictures}.{fingerprint(c.out / 'image_encoder')}.safetensors"
+    if not path.exists():
+        save_tensors(path, {"clip": clip_embeddings(c.out, c.pictures()[:n_pictures])})
+    return load_tensors(path)["clip"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class PeopleFeatures:
     """Features of a split's people.

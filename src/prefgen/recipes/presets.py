@@ -51,6 +51,14 @@ class Preset:
     unet_batch: int = 48
     unet_rate: float = 6e-4
     unet_ema: float = 0.9995
+    unet_eye_weight: float = 0.3
+    """Weight of the perceptual loss beside the flow loss in the generator's training."""
+    # latent eye
+    eye_width: int = 64
+    eye_samples: int = 250_000
+    eye_batch: int = 128
+    eye_weight: float = 0.3
+    """The same weight in the adapters' training; 0 trains on the flow loss alone."""
     # MLLM
     mllm_width: int = 160
     mllm_layers: int = 12
@@ -134,6 +142,9 @@ PRESETS: dict[str, Preset] = {
         unet_channels=(32, 64),
         unet_samples=256,
         unet_batch=8,
+        eye_width=16,
+        eye_samples=256,
+        eye_batch=32,
         mllm_width=32,
         mllm_vocabulary=1024,
         mllm_vision_width=32,

@@ -10,6 +10,7 @@ from prefgen.core import ConfigError, nearest_hint
 from prefgen.recipes.context import Context
 from prefgen.recipes.loop import Deadline, Unfinished
 from prefgen.recipes.presets import Preset
+from prefgen.recipes.start import begin_from
 
 STAGES: dict[str, tuple[str, str]] = {
     "autoencoder": ("autoencoder", "train_autoencoder"),
@@ -33,12 +34,26 @@ def stage_named(name: str) -> Callable[[Context], None]:
     return getattr(import_module(f"prefgen.recipes.{module}"), function)
 
 
-def train(preset: Preset, *, work: Path, out: Path, only: str | None = None, max_minutes: float | None = None) -> bool:
-    """Runs the stages (or one of them). Returns whether everything asked for is done."""
+def train(
+    preset: Preset,
+    *,
+    work: Path,
+    out: Path,
+    only: str | None = None,
+    max_minutes: float | None = None,
+    start: Path | None = None,
+) -> bool:
+    """Runs the stages (or one of them). Returns whether everything asked for is done.
+
+    With `start`, a finished model's folder, its parts are taken over, and the stages of `BEGIN_AGAIN` train on from its
+    weights.
+    """
     if only is not None and only not in STAGES:
         raise ConfigError(f"expected a stage of {list(STAGES)}, got {only!r}", hint=nearest_hint(only, STAGES))
-    context = Context(preset=preset, work=work, out=out, deadline=Deadline(minutes=max_minutes))
+    context = Context(preset=preset, work=work, out=out, deadline=Deadline(minutes=max_minutes), start=start)
     work.mkdir(parents=True, exist_ok=True)
+    if start is not None:
+        begin_from(start, out)
     for name in STAGES:
         if only is None or name == only:
             try:

@@ -10,17 +10,18 @@ from torch import Tensor
 from prefgen.agents.scene import Scene
 from prefgen.recipes.checkpoint import fingerprint, load_tensors, save_tensors
 from prefgen.recipes.context import Context
-from prefgen.recipes.generator import cached_latents
-from prefgen.recipes.people_features import clip_embeddings
+from prefgen.recipes.latents import cached_latents
+from prefgen.recipes.people_features import clip_embeddings, picture_embeddings
 from prefgen.recipes.pictures import scene_at
 
 
 @dataclass(frozen=True, kw_only=True)
 class Twins:
-    """Training pictures with twins. `latents` [n, channels, h, w] of the pictures, `clip` float16 [n, d_clip] of their
-    twins; picture i shows `scene_at("train", i, seed)`."""
+    """Training pictures with twins. `latents` [n, channels, h, w] and `own` float16 [n, d_clip] of the pictures, `clip`
+    float16 [n, d_clip] of their twins; picture i shows `scene_at("train", i, seed)`."""
 
     latents: np.ndarray
+    own: Tensor
     clip: Tensor
     seed: int
 
@@ -36,5 +37,8 @@ def twins_of(c: Context) -> Twins:
     if not path.exists():
         save_tensors(path, {"clip": clip_embeddings(c.out, pictures)})
     return Twins(
-        latents=cached_latents(c, n_pictures=len(pictures)), clip=load_tensors(path)["clip"], seed=c.preset.seed
+        latents=cached_latents(c, n_pictures=len(pictures)),
+        own=picture_embeddings(c)[: len(pictures)],
+        clip=load_tensors(path)["clip"],
+        seed=c.preset.seed,
     )

@@ -1,0 +1,44 @@
+"""Latents of the training pictures, computed once, and the times at which networks meet them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+from prefgen.recipes.autoencoder import as_batch
+from prefgen.recipes.context import Context
+
+TIME_MEAN = 0.5
+"""Mean of the logit-normal times: a little nearer to noise than even, where it is decided what a picture shows."""
+
+LATENTS_A_FILE = 10_000
+
+
+@torch.no_grad()
+def cached_latents(c: Context, split: str = "train", n_pictures: int | None = None) -> np.ndarray:
+    """float16 [n_pictures, channels, h, w]: the pictures' latents, computed once, in files of `LATENTS_A_FILE`."""
+    pictures = c.pictures(split)[:n_pictures]
+    parts = [pictures[i : i + LATENTS_A_FILE] for i in range(0, len(pictures), LATENTS_A_FILE)]
+    return np.concatenate(
+        [_latents_file(c, part, c.work / "latents" / f"{split}.{k:03d}.npy") for k, part in enumerate(parts)]
+    )
+
+
+def _latents_file(c: Context, pictures: np.ndarray, path: Path) -> np.ndarray:
+    if path.exists() and len(done := np.load(path)) >= len(pictures):
+        return done[: len(pictures)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    vae: Any = AutoencoderKL.from_pretrained(c.out / "vae").eval()
+    rows = []
+    for i in range(0, len(pictures), 100):
+        with torch.autocast("cpu", torch.bfloat16):
+            z = vae.encode(as_batch(pictures[i : i + 100])).latent_dist.mean
+        rows.append(z.float().numpy().astype(np.float16))
+    np.save(path.with_suffix(".part.npy"), np.concatenate(rows))
+    path.with_suffix(".part.npy").rename(path)
+    c.say(f"latents: {path.name}")
+    return np.concatenate(rows)

@@ -1,0 +1,28 @@
+"""Training on from a finished model: a lost checkpoint costs a warm-up, not the stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from prefgen.core import ModelError
+from prefgen.recipes.checkpoint import cast_copy
+
+BEGIN_AGAIN = ("generator", "adapter", "baselines")
+"""Stages that train on from a finished model's weights; every other part of it is taken over as it is."""
+
+
+def begin_from(source: Path, out: Path) -> None:
+    """Copies a finished model folder, and the `baselines` beside it, in full precision to where `out` lies.
+
+    What is there already is left alone, so that the same command resumes.
+
+    Raises:
+        ModelError: `source` holds no model.
+    """
+    if not (source / "model_index.json").is_file():
+        raise ModelError(f"expected a finished model to start from, got {source}", hint="name a model's folder")
+    cast_copy(source, out, torch.float32)
+    if (source.parent / "baselines").is_dir():
+        cast_copy(source.parent / "baselines", out.parent / "baselines", torch.float32)
