@@ -12,11 +12,12 @@ from torch import Tensor
 
 from prefgen.adapter import UserTokens
 from prefgen.core import History, HistoryItem, Side
-from prefgen.embedding import PARTS, SIDES, SideFeatures, UserEncoder
+from prefgen.embedding import PARTS, SIDES, SideFeatures, UserEncoder, shown_words, words_of_taste
 from prefgen.pipeline.ports import PreferenceModel, SideStates, TextEmbedding, notes_for
+from prefgen.pipeline.trust import trust_in_labels
 from prefgen.pipeline.word_edits import WordEdits, edited_sem
 
-EMBEDDING_VERSION = 2
+EMBEDDING_VERSION = 3
 """Raised whenever this computation changes: it is part of a model's hash, so that older profiles are refused."""
 
 
@@ -50,24 +51,63 @@ def person_tokens(history: History, edits: WordEdits, encoders: Encoders) -> Use
     features = picture_features(
         [item.image for item in history.items], encoders.image_encoder, encoders.feature_extractor
     )
+    voices = torch.tensor([item.weight for item in history.items])
+    if encoders.user_encoder.config.election_width:
+        voices = voices * trust_in_labels(history, edits, mllm)
     like, dislike = (
-        _side_tokens(side, history.items, getattr(states, side), features, edits, encoders) for side in SIDES
+        _side_tokens(side, history.items, getattr(states, side), features, voices, edits, encoders) for side in SIDES
     )
     return UserTokens(like=like, dislike=dislike)
 
 
+@torch.no_grad()
+def words_of_person(
+    history: History, edits: WordEdits, encoders: Encoders, words: Sequence[str], states: Tensor, silence: Tensor
+) -> dict[str, list[tuple[str, float, float]]]:
+    """What a history's pictures stand for in words (`words_of_taste`), of which `states` and `silence` are the
+    `word_states`."""
+    features = picture_features(
+        [item.image for item in history.items], encoders.image_encoder, encoders.feature_extractor
+    )
+    liked = torch.tensor([item.side == "like" for item in history.items])
+    tokens = torch.stack(
+        [
+            encoders.user_encoder.side("like" if like else "dislike").picture_tokens(seen[None].to(_place(encoders)))[0]
+            for like, seen in zip(liked.tolist(), features)
+        ]
+    )
+    voices = torch.tensor([item.weight for item in history.items]) * trust_in_labels(history, edits, encoders.mllm)
+    width = encoders.user_encoder.config.election_width
+    shown = shown_words(tokens.float().cpu(), states, silence, width)
+    return words_of_taste(words, shown, liked, voices)
+
+
+def _place(encoders: Encoders) -> Tensor:
+    """Any parameter of the user encoder: its device and dtype."""
+    return next(encoders.user_encoder.parameters())
+
+
 def _side_tokens(
-    side: Side, items: Sequence[HistoryItem], states: SideStates, features: Tensor, edits: WordEdits, e: Encoders
+    side: Side,
+    items: Sequence[HistoryItem],
+    states: SideStates,
+    features: Tensor,
+    voices: Tensor,
+    edits: WordEdits,
+    e: Encoders,
 ) -> Tensor:
     """Tokens [1, n_tokens, d_cross]. A side with words and no picture speaks through `ê_sem` alone; with both,
-    words move the tokens of the pictures by as much as they move those of the whole embedding."""
+    words move the tokens of the pictures by as much as they move those of the whole embedding. `voices` [n_items] are
+    the pictures' weights in the election."""
     encoder, config = e.user_encoder.side(side), e.user_encoder.config
-    where = next(encoder.parameters())
-    own, others = (_pictures(items, features, same=same, side=side) for same in (True, False))
+    where = _place(e)
+    own, others = (_pictures(items, features, voices, same=same, side=side) for same in (True, False))
     pictured = len(own[0]) > 0
     if not pictured and not edits.of(side):
         return torch.zeros(1, config.n_tokens, config.d_cross)
-    images, weights = own if pictured else (features.new_zeros(1, features.shape[-1]), torch.zeros(1))
+    images, weights = features.new_zeros(1, features.shape[-1]), torch.zeros(1)
+    if pictured:
+        images, weights = own[0], torch.tensor([item.weight for item in items if item.side == side])
     given = SideFeatures(last=states.last[None], mean=states.mean[None], images=images[None], weights=weights[None])
     parts = encoder.embed(given.to(where.device, where.dtype))
     keep = {part: torch.tensor([pictured or part == "sem"], device=where.device) for part in PARTS}
@@ -81,7 +121,9 @@ def _side_tokens(
     return (chosen + (edited[0] - plain[0]))[None].float().cpu()
 
 
-def _pictures(items: Sequence[HistoryItem], features: Tensor, *, same: bool, side: Side) -> tuple[Tensor, Tensor]:
-    """CLIP embeddings [n, d_clip] and weights [n] of the pictures of a side, or of the other one."""
+def _pictures(
+    items: Sequence[HistoryItem], features: Tensor, voices: Tensor, *, same: bool, side: Side
+) -> tuple[Tensor, Tensor]:
+    """CLIP embeddings [n, d_clip] and voices [n] of the pictures of a side, or of the other one."""
     places = [place for place, item in enumerate(items) if (item.side == side) == same]
-    return features[places], torch.tensor([items[place].weight for place in places])
+    return features[places], voices[places]

@@ -20,10 +20,10 @@ from torch import Tensor
 from prefgen.adapter import UserAdapter, UserTokens, concatenate_users, load_adapter
 from prefgen.core import ConfigError, History, InputError, ModelError, ProfileError
 from prefgen.diffusion import sample
-from prefgen.embedding import UserEncoder
+from prefgen.embedding import UserEncoder, word_states
 from prefgen.history import PerPicture, PictureSource, history_from_items, load_picture
 from prefgen.pipeline.card import ModelCard, hash_of_folder, read_card
-from prefgen.pipeline.embed import EMBEDDING_VERSION, Encoders, person_tokens, picture_features
+from prefgen.pipeline.embed import EMBEDDING_VERSION, Encoders, person_tokens, picture_features, words_of_person
 from prefgen.pipeline.explanation import Explanation, explanation
 from prefgen.pipeline.known import Familiarity, familiarity
 from prefgen.pipeline.loading import (
@@ -307,8 +307,37 @@ class PrefGen:
         self._check_is_ours(profile)
         history = profile.pictures("explain it")
         with self._turn:
-            found = self.mllm.explain(history, **notes_for(self.mllm.explain, profile.edits))
+            if self.user_encoder.config.election_width and self._vocabulary:
+                found = words_of_person(
+                    history, profile.edits, self.encoders, self._vocabulary, *self._vocabulary_states
+                )
+            else:
+                found = self.mllm.explain(history, **notes_for(self.mllm.explain, profile.edits))
         return explanation(found, profile.edits)
+
+    @property
+    def _vocabulary(self) -> tuple[str, ...]:
+        """The words of taste that the preference model's folder lists."""
+        return tuple(word for word, _ in getattr(self.mllm, "words", ()))
+
+    @cached_property
+    def _vocabulary_states(self) -> tuple[Tensor, Tensor]:
+        """Where those words, and silence, lie among the generator's own text states."""
+
+        @torch.no_grad()
+        def encode(texts: list[str]) -> Tensor:
+            return (
+                self.pipe.encode_prompt(
+                    prompt=texts, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+                )[0]
+                .float()
+                .cpu()
+            )
+
+        def n_tokens(word: str) -> int:
+            return len(self.pipe.tokenizer(word, add_special_tokens=False).input_ids)
+
+        return word_states(encode, n_tokens, self._vocabulary)
 
     def familiarity(self, profile: Profile) -> Familiarity | None:
         """How far a profile's pictures lie from what the model knows; None if the model does not say what it knows."""

@@ -20,6 +20,7 @@ from prefgen.agents.vocabulary import FAMILIES, all_values
 from prefgen.alignment import info_nce, mmd2_unbiased
 from prefgen.core import numpy_rng, torch_generator
 from prefgen.embedding import SIDES, UserEncoder
+from prefgen.embedding import word_states as token_states
 from prefgen.recipes.checkpoint import fingerprint
 from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
@@ -46,11 +47,13 @@ def attribute_strings(people: PeopleFeatures, text: TextEncoding, side: str) -> 
 def word_states(text: TextEncoding) -> dict[str, Tensor]:
     """Every attribute value's state float [d_text]: the mean over its tokens, the value standing alone; and `""`, what
     an empty text leaves at every place."""
-    states = {"": text([""])[0, 1:].mean(0)}
-    for value in all_values():
-        n = len(text.tokenizer(value, add_special_tokens=False).input_ids)
-        states[value] = text([value])[0, 1 : 1 + n].mean(0)
-    return states
+    words = list(all_values())
+
+    def n_tokens(word: str) -> int:
+        return len(text.tokenizer(word, add_special_tokens=False).input_ids)
+
+    states, silence = token_states(text, n_tokens, words)
+    return {"": silence, **dict(zip(words, states))}
 
 
 def word_targets(people: Sequence[Person], states: Mapping[str, Tensor], *, liked: bool) -> tuple[Tensor, Tensor]:
