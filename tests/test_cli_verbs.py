@@ -132,6 +132,9 @@ def test_train_says_what_it_would_do(cli):
     data = json.loads(cli("train", "--preset", "tiny", "--dry-run", "--json")[1])
     assert "autoencoder" in data["stages"]
     assert data["dry_run"] is True
+    status, out, err = cli("train", "--preset", "tiny", "--start", "embeded", "--work", "nowhere")
+    assert (status, out) == (2, "")
+    assert "embedded" in err
     status, out, err = cli("train", "--preset", "tinny", "--dry-run")
     assert (status, out) == (2, "")
     assert "did you mean 'tiny'" in err

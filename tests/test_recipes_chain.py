@@ -67,6 +67,18 @@ def test_a_done_chain_is_left_alone(trained: Path) -> None:
     assert files_under(trained / "model") == before
 
 
+def test_a_shipped_model_is_trained_on_and_nothing_else_of_it_is_touched(trained: Path, tmp_path: Path) -> None:
+    shipped = trained / "shipped" / "embedded"
+    assert train(SMALLEST, work=tmp_path, out=tmp_path / "model", start=shipped)
+    before, after = files_under(shipped), files_under(tmp_path / "shipped" / "embedded")
+    changed = {name.split("/")[0] for name in before if before[name] != after[name]}
+    assert changed == {"unet", "user_encoder", "adapter"}
+    assert before.keys() == after.keys()
+    rivals = files_under(trained / "shipped" / "baselines"), files_under(tmp_path / "shipped" / "baselines")
+    assert rivals[0].keys() == rivals[1].keys()
+    assert all(rivals[0][name] != rivals[1][name] for name in rivals[0])
+
+
 def run_in_pieces(preset: Preset, work: Path, stage: str) -> int:
     """Runs a stage under a time limit that passes at once, again and again; returns the number of calls."""
     calls = 1

@@ -268,7 +268,7 @@ def hand_reading(model: Any, processor: Any, pictures: np.ndarray) -> float:
 def train_mllm_pretrain(c: Context) -> None:
     """Trains vision and language and saves model and processor to `work/mllm_pretrained`."""
     folder = c.work / "mllm_pretrained"
-    if (folder / "model.safetensors").exists():
+    if any((done / "model.safetensors").exists() for done in (folder, c.out / "mllm")):
         return
     p = c.preset
     model, processor = new_mllm(p)

@@ -14,7 +14,7 @@ BEGIN_AGAIN = ("generator", "adapter", "baselines")
 
 
 def begin_from(source: Path, out: Path) -> None:
-    """Copies a finished model folder, and the `baselines` beside it, in full precision to where `out` lies.
+    """Copies a finished model folder, and `baselines` and `judges` beside it, in full precision to where `out` lies.
 
     What is there already is left alone, so that the same command resumes.
 
@@ -24,5 +24,6 @@ def begin_from(source: Path, out: Path) -> None:
     if not (source / "model_index.json").is_file():
         raise ModelError(f"expected a finished model to start from, got {source}", hint="name a model's folder")
     cast_copy(source, out, torch.float32)
-    if (source.parent / "baselines").is_dir():
-        cast_copy(source.parent / "baselines", out.parent / "baselines", torch.float32)
+    for beside in ("baselines", "judges"):
+        if (source.parent / beside).is_dir():
+            cast_copy(source.parent / beside, out.parent / beside, torch.float32)
