@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
 from prefgen.agents import training_person
-from prefgen.agents.scene import caption_of
+from prefgen.agents.scene import caption_of, prompt_of
 from prefgen.agents.vocabulary import FAMILIES, all_values
 from prefgen.embedding import PARTS, SideFeatures, UserEncoder, UserEncoderConfig
 from prefgen.recipes.adapter_words import (
+    MMD_WEIGHT,
+    OWN_STRING_WEIGHT,
     SILENT_WEIGHT,
+    PeopleWords,
     echo_loss,
     picture_tokens,
     scene_targets,
     word_loss,
     word_targets,
 )
-from prefgen.recipes.adapters import (
-    ONE_PART_RATE,
-    TEACHER_LEAVES,
-    TEACHER_SHARE,
-    TWIN_LEAST,
-    TWIN_ROWS,
-    Rows,
-    kept_parts,
-    row_shares,
-    teacher_share,
-    twin_share,
-    with_elections,
-    with_twins,
-)
+from prefgen.recipes.adapters import TwinRows
+from prefgen.recipes.baseline_adapters import TEACHER_LEAVES, TEACHER_SHARE, LikedRows, teacher_share
 from prefgen.recipes.pictures import scene_at
-from prefgen.recipes.population import N_COLUMNS, N_DISLIKED_TARGETS, N_LIKED_TARGETS, person_pictures
+from prefgen.recipes.population import N_COLUMNS, person_pictures
 from prefgen.recipes.twins import Twins
 
 
@@ -129,84 +117,71 @@ def test_the_teacher_has_left_before_the_training_ends():
     assert shares[100] == 0.0
 
 
-def test_each_part_is_heard_alone_in_some_rows_and_all_parts_in_most():
-    kept = kept_parts(np.random.default_rng(0), 20_000)
-    heard = sum(kept[part].float() for part in PARTS)
-    assert 0.5 < (heard == len(PARTS)).float().mean() < 0.6
-    for part in PARTS:
-        alone = ((heard == 1) & kept[part]).float().mean()
-        assert alone > ONE_PART_RATE / len(PARTS)
-
-
-def test_rows_that_hear_a_twin_hear_it_alone() -> None:
-    features = SideFeatures(
-        last=torch.zeros(3, 2, 4), mean=torch.zeros(3, 2, 4), images=torch.randn(3, 4, 5), weights=torch.ones(3, 4)
+def twins_of_forty() -> Twins:
+    """Pictures whose latents, embeddings and twins' embeddings tell their number."""
+    numbers = torch.arange(40, dtype=torch.float16)[:, None]
+    return Twins(
+        latents=numbers.numpy()[:, :, None, None] * np.ones((1, 1, 2, 2), dtype=np.float16),
+        clip=(100 + numbers).expand(40, 3),
+        own=(200 + numbers).expand(40, 3),
+        seed=0,
     )
-    rows = SimpleNamespace(twin=torch.tensor([True, False, True]), twin_clip=torch.randn(3, 5))
-    heard = with_twins(features, rows)  # type: ignore[arg-type]
-    assert torch.equal(heard.images[[0, 2], 0], rows.twin_clip[[0, 2]])
-    assert heard.weights.tolist() == [[1, 0, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
-    assert torch.equal(heard.images[1], features.images[1])
-    assert bool((features.weights == 1).all())
 
 
-def test_rows_with_twins_paint_the_picture_whose_twin_they_hear() -> None:
+def test_what_is_heard_painted_and_looked_for_is_of_one_pair_of_twins() -> None:
+    rows = TwinRows(twins_of_forty(), np.random.default_rng(3), 64, disliked_rows=0.4)
+    painted = rows.latents[:, 0, 0, 0]
+    assert torch.equal(rows.clip[:, 0], 100 + painted)
+    assert torch.equal(rows.target_clip[:, 0], 200 + painted)
+    for number, prompt in zip(painted.tolist(), rows.prompts):
+        assert prompt == "" or prompt.startswith(prompt_of(scene_at("train", int(number))))
+
+
+def test_a_row_hears_one_side_or_nobody_and_disliked_ones_mostly_lack_a_prompt() -> None:
+    rows = TwinRows(twins_of_forty(), np.random.default_rng(4), 2000, disliked_rows=0.4)
+    like, dislike = rows.heard["like"], rows.heard["dislike"]
+    assert not bool((like & dislike).any())
+    assert 0.05 < (~like & ~dislike).float().mean() < 0.11
+    assert 0.34 < dislike.float().mean() < 0.40
+    empty = torch.tensor([prompt == "" for prompt in rows.prompts])
+    assert 0.44 < empty[dislike].float().mean() < 0.56
+    assert 0.06 < empty[like].float().mean() < 0.14
+    alone = TwinRows(twins_of_forty(), np.random.default_rng(4), 200)
+    assert not bool(alone.heard["dislike"].any())
+
+
+def test_liked_rows_paint_what_the_person_would_love() -> None:
     people = type(
         "People",
         (),
         {
-            "person": lambda self, u: person_pictures(u, "train"),
+            "person": lambda self, user: person_pictures(user, "train"),
+            "clip": torch.arange(6.0)[:, None, None].expand(6, N_COLUMNS, 3),
             "__len__": lambda self: 6,
-            "clip": -torch.ones(6, N_COLUMNS, 3),
         },
     )()
-    latents = np.zeros((6, N_LIKED_TARGETS + N_DISLIKED_TARGETS, 1, 2, 2), dtype=np.float16)
-    twins = Twins(
-        latents=np.arange(1, 41, dtype=np.float16)[:, None, None, None] * np.ones((1, 1, 2, 2), dtype=np.float16),
-        clip=torch.arange(1, 41, dtype=torch.float16)[:, None].expand(40, 3),
-        own=100 + torch.arange(1, 41, dtype=torch.float16)[:, None].expand(40, 3),
-        seed=0,
+    latents = np.arange(6, dtype=np.float16)[:, None, None, None, None] * np.ones((1, 8, 1, 2, 2), dtype=np.float16)
+    rows = LikedRows(people, latents, np.random.default_rng(0), 6)  # type: ignore[arg-type]
+    assert rows.latents[:, 0, 0, 0].tolist() == rows.users
+    assert rows.target_clip[:, 0].tolist() == rows.users
+    for user, told, prompt in zip(rows.users, rows.told, rows.prompts):
+        loved = {caption_of(scene) for scene in person_pictures(user, "train").liked}
+        assert told in loved
+        assert prompt == "" or any(caption.startswith(prompt.split(",")[0]) for caption in loved)
+
+
+def test_whole_people_are_drawn_to_their_words_and_strings() -> None:
+    """The loss falls to nothing where tokens say the words, and alignment is left out where a model has no `e_sem`."""
+    words = PeopleWords.__new__(PeopleWords)
+    words.sides, words.n_people = ("like",), 5
+    targets = torch.randn(5, len(FAMILIES), 4)
+    words.words, words.strings = {"like": (targets, torch.ones(5, len(FAMILIES)))}, {"like": torch.randn(5, 4)}
+    words.tokens_of = lambda users, variants, side: (targets[users], None)
+    assert words(np.random.default_rng(0), 4)["loss"].item() == 0
+    words.tokens_of = lambda users, variants, side: (targets[users] + 1, words.strings["like"][users])
+    parts = words(np.random.default_rng(0), 4)
+    assert parts["words"].item() == pytest.approx(1.0)
+    assert parts["mmd"].item() == pytest.approx(0.0, abs=1e-5) or parts["mmd"].item() < 0
+    assert parts["loss"].item() == pytest.approx(
+        (parts["words"] + MMD_WEIGHT * parts["mmd"] + OWN_STRING_WEIGHT * parts["own"]).item()
     )
-    rows = Rows(people, latents, np.random.default_rng(3), 6, twins=twins, twin_share=0.5)  # type: ignore[arg-type]
-    assert 0 < int(rows.twin.sum()) < 6
-    painted = rows.latents[:, 0, 0, 0]
-    assert torch.equal(painted[rows.twin], rows.twin_clip[rows.twin, 0]), "target and embedding are of one pair"
-    assert bool((painted[~rows.twin] == 0).all())
-    assert torch.equal(rows.target_clip[rows.twin, 0], 100 + painted[rows.twin]), "the eye looks for the target"
-    assert bool((rows.target_clip[~rows.twin] == -1).all())
-    assert not bool((rows.elected & rows.twin).any())
-    for row in rows.twin.nonzero()[:, 0].tolist():
-        shown = scene_at("train", int(painted[row]) - 1)
-        assert rows.told[row] == caption_of(shown)
-        assert not rows.keep["like"]["sem"][row]
-        assert not rows.keep["dislike"]["core"][row]
-        assert bool(rows.keep["like"]["img"][row])
-
-
-def test_people_are_heard_through_elected_tokens_in_the_rows_that_say_so() -> None:
-    config = UserEncoderConfig(
-        d_lm=4, d_clip=5, d_text=8, d_cross=6, n_tokens=3, sem_layers=(0,), core_layers=(1,), election_width=0.25
-    )
-    encoder = UserEncoder(config).eval()
-    images, weights = torch.randn(2, 4, 5), torch.tensor([[1.0, 1, 1, 0], [1, 1, 0, 0]])
-    own = SideFeatures(last=torch.zeros(2, 2, 4), mean=torch.zeros(2, 2, 4), images=images, weights=weights)
-    others = replace(own, weights=torch.tensor([[0.0, 0, 0, 0], [0, 0, 1, 1]]))
-    whole = torch.randn(2, 3, 6)
-    with torch.no_grad():
-        heard = with_elections(encoder, "like", whole, own, others, torch.tensor([False, True]))
-        chosen = encoder.person_tokens("like", whole[1], (images[1, :2], torch.ones(2)), (images[1, 2:], torch.ones(2)))
-    assert torch.equal(heard[0], whole[0])
-    assert torch.equal(heard[1], chosen)
-    assert not torch.equal(heard[1], whole[1])
-
-
-def test_the_teacher_is_not_asked_about_twins() -> None:
-    rows = SimpleNamespace(twin=torch.tensor([True, False, True]))
-    torch.testing.assert_close(row_shares(rows, 0.7), torch.tensor([0.0, 0.7, 0.0]))  # type: ignore[arg-type]
-
-
-def test_twins_grow_rarer_and_never_leave() -> None:
-    shares = [twin_share(k / 100) for k in range(101)]
-    assert shares[0] == TWIN_ROWS
-    assert shares == sorted(shares, reverse=True)
-    assert shares[-1] == pytest.approx(TWIN_LEAST)

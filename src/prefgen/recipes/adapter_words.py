@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from prefgen.recipes.checkpoint import fingerprint
 from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.loop import Loop, LoopSettings
-from prefgen.recipes.people_features import PeopleFeatures
+from prefgen.recipes.people_features import N_VARIANTS, PeopleFeatures
 from prefgen.recipes.twins import Twins
 
 BATCH = 128
@@ -111,49 +112,69 @@ def word_loss(tokens: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     return (error * weights[:, :k]).sum() / weights[:, :k].sum().clamp_min(1)
 
 
+class PeopleWords:
+    """What tokens made of whole people should say: a loss on cached features, no picture denoised.
+
+    `tokens_of(users, variants, side)` gives tokens [n, n_tokens, d] and, where the model has one, `e_sem` [n, d_text],
+    drawn to the text states of the whole attribute strings.
+    """
+
+    def __init__(
+        self,
+        people: PeopleFeatures,
+        text: TextEncoding,
+        tokens_of: Callable[[list[int], list[int], str], tuple[Tensor, Tensor | None]],
+        sides: Sequence[str] = SIDES,
+    ) -> None:
+        self.text, self.tokens_of, self.sides, self.n_people = text, tokens_of, tuple(sides), len(people)
+        everyone = [people.person(u).person for u in range(len(people))]
+        self.states = word_states(text)
+        self.words = {side: word_targets(everyone, self.states, liked=side == "like") for side in sides}
+        self.strings = {side: attribute_strings(people, text, side) for side in sides}
+
+    def __call__(self, rng: np.random.Generator, n: int) -> dict[str, Tensor]:
+        """`loss`, and its parts `words`, `mmd` and `own`, for n people drawn by `rng`."""
+        users = [int(u) for u in rng.permutation(self.n_people)[:n]]
+        variants = [int(v) for v in rng.integers(0, N_VARIANTS, len(users))]
+        parts = {name: torch.zeros(()) for name in ("words", "mmd", "own")}
+        for side in self.sides:
+            tokens, sem = self.tokens_of(users, variants, side)
+            targets, weights = self.words[side]
+            parts["words"] = parts["words"] + word_loss(tokens, targets[users], weights[users])
+            if sem is not None:
+                there = self.strings[side][users]
+                parts["mmd"] = parts["mmd"] + mmd2_unbiased(sem.float(), there)
+                parts["own"] = parts["own"] + info_nce(sem.float() - sem.float().mean(0), there - there.mean(0))
+        return {"loss": parts["words"] + MMD_WEIGHT * parts["mmd"] + OWN_STRING_WEIGHT * parts["own"], **parts}
+
+
 def learn_words(
     c: Context,
     name: str,
     module: nn.Module,
-    people: PeopleFeatures,
+    people_words: PeopleWords,
     twins: Twins,
-    tokens_of: Callable[[list[int], list[int], str], tuple[Tensor, Tensor | None]],
     picture_tokens: Callable[[Tensor, str], Tensor],
-    sides: Sequence[str] = SIDES,
     frozen: Sequence[str] = ("text_encoder", "image_encoder", "mllm"),
 ) -> None:
-    """Trains `module` so that `tokens_of(users, variants, side)` says the side's words, and
-    `picture_tokens(embeddings, side)` those of one picture each, which has many more words to teach than people have.
+    """Trains `module` so that the tokens of people say their sides' words, and `picture_tokens(embeddings, side)` those
+    of one picture each, which has many more words to teach than people have.
 
-    `tokens_of` returns tokens [n, n_tokens, d] and, where the model has one, `e_sem` [n, d_text], drawn to the states
-    of the whole attribute strings as in the training that follows. `frozen` names what the features were made by.
+    `frozen` names what the features were made by.
     """
-    p, text = c.preset, TextEncoding(c.out)
-    states = word_states(text)
-    everyone = [people.person(u).person for u in range(len(people))]
-    words = {side: word_targets(everyone, states, liked=side == "like") for side in sides}
-    strings = {side: attribute_strings(people, text, side) for side in sides}
+    p = c.preset
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         rng = numpy_rng("words", p.seed, step)
-        users = [int(u) for u in rng.permutation(len(people))[:BATCH]]
-        variants = [int(v) for v in rng.integers(0, 3, len(users))]
-        parts = {name: torch.zeros(()) for name in ("words", "pictures", "echo", "mmd", "own")}
+        parts = people_words(rng, BATCH) | {name: torch.zeros(()) for name in ("pictures", "echo")}
         shown = [int(i) for i in rng.integers(0, len(twins.clip), BATCH)]
-        seen, said = twins.clip[shown].float(), scene_targets([twins.scene(i) for i in shown], states)
-        for side in sides:
+        seen = twins.clip[shown].float()
+        said = scene_targets([twins.scene(i) for i in shown], people_words.states)
+        for side in people_words.sides:
             spoken = picture_tokens(seen, side)
             parts["pictures"] = parts["pictures"] + word_loss(spoken, *said)
             parts["echo"] = parts["echo"] + echo_loss(spoken, seen)
-            tokens, sem = tokens_of(users, variants, side)
-            targets, weights = words[side]
-            parts["words"] = parts["words"] + word_loss(tokens, targets[users], weights[users])
-            if sem is not None:
-                there = strings[side][users]
-                parts["mmd"] = parts["mmd"] + mmd2_unbiased(sem.float(), there)
-                parts["own"] = parts["own"] + info_nce(sem.float() - sem.float().mean(0), there - there.mean(0))
-        aligned = MMD_WEIGHT * parts["mmd"] + OWN_STRING_WEIGHT * parts["own"]
-        return {"loss": parts["words"] + parts["pictures"] + ECHO_WEIGHT * parts["echo"] + aligned, **parts}
+        return {**parts, "loss": parts["loss"] + parts["pictures"] + ECHO_WEIGHT * parts["echo"]}
 
     settings = LoopSettings(
         n_samples=p.adapter_word_samples,

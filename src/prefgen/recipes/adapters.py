@@ -1,39 +1,41 @@
-"""Alignment and adapter together: user embeddings that the frozen generator listens to.
+"""Alignment and adapter: user embeddings that the frozen generator listens to.
 
-Each training row shows one side of a person. A liked row hears the likes and paints a picture this person loves; a
-disliked row hears the dislikes and paints one they hate, mostly without a prompt. At inference the likes join the
-conditional branch and the dislikes the unconditional one, so guidance pulls towards the one and away from the other at
-no further network call, and each side has a strength of its own (ours; the paper leaves dislikes inside one vector).
+First user tokens learn on cached features where the words of people and of single pictures lie (`adapter_words`, with
+MMD and the own-string contrast of `e_sem`). Then the adapter learns from twins: it hears the embedding of one picture
+and paints another subject by the very same hand. What people's own pictures say of another one of theirs is faint; a
+network that is trained on it learns to trust what it hears less, and every person is followed less (dev/LOG.md,
+section 7). At inference a person's tokens are elected among those of their pictures, so the network meets what it was
+trained on.
+
+At last both groups train: a liked row hears likes and paints what was asked for, a disliked row hears dislikes, mostly
+without a prompt. At inference the likes join the conditional branch and the dislikes the unconditional one, so guidance
+pulls towards the one and away from the other at no further network call, and each side has a strength of its own (ours;
+the paper leaves dislikes inside one vector).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from prefgen.adapter import UserAdapter, UserTokens, load_adapter, save_adapter
 from prefgen.agents.people import attribute_string
 from prefgen.agents.scene import Scene, caption_of
-from prefgen.alignment import info_nce, mmd2_unbiased, retrieval_top1
+from prefgen.alignment import mmd2_unbiased, retrieval_top1
 from prefgen.core import numpy_rng, torch_generator
 from prefgen.diffusion import FlowLoss, flow_matching_loss
-from prefgen.embedding import PARTS, SIDES, SideFeatures, UserEncoder, UserEncoderConfig
+from prefgen.embedding import PARTS, SIDES, UserEncoder, UserEncoderConfig
 from prefgen.probing import LayerChoice
-from prefgen.recipes.adapter_words import (
-    MMD_WEIGHT,
-    OWN_STRING_WEIGHT,
-    attribute_strings,
-    encoder_tokens,
-    learn_words,
-    picture_tokens,
-)
+from prefgen.recipes.adapter_words import PeopleWords, encoder_tokens, learn_words, picture_tokens
+from prefgen.recipes.autoencoder import as_batch
 from prefgen.recipes.checkpoint import fingerprint, save_json
 from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
@@ -41,60 +43,19 @@ from prefgen.recipes.latent_eye import PerceptualLoss, weighted_eye
 from prefgen.recipes.latents import TIME_MEAN
 from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.people_features import PeopleFeatures, people_features
-from prefgen.recipes.population import N_HISTORY, N_LIKED_TARGETS, population
+from prefgen.recipes.population import N_HISTORY, population
 from prefgen.recipes.twins import Twins, twins_of
 
 DISLIKED_ROWS = 0.35
-"""Share of rows that paint what a person hates."""
-NOBODY_RATE, PART_DROP_RATE = 0.08, 0.15
-"""Dropout of the person, and of each of e_sem, e_core, e_img by itself."""
-TEACHER_SHARE = 0.7
-"""How far the target moves from the drawn noise to what the frozen network says when told the target's words. The rest
-carries what has no word, and shrinks its effect. Without a teacher nearly all of the loss is noise (ours)."""
-TEACHER_LEAVES = 0.5, 0.8
-"""Shares of the training between which the teacher's share falls to nothing, so that what has no word ends at full
-strength."""
-ONE_PART_RATE = 0.15
-"""Share of rows that hear one of e_sem, e_core, e_img alone: each must be able to speak by itself."""
-ELECTED_ROWS = 0.7
-"""Share of a person's rows that hear elected tokens, as at inference; the rest hears the whole embedding's."""
-
+"""Share of the last part's rows that paint what is disliked."""
+NOBODY_RATE = 0.08
+"""Share of rows that hear nobody, of each side by itself."""
 ELECTION_WIDTH = 0.25
 """A third of what lies between the tokens of two pictures of a person, per dimension, in most families."""
-TWIN_ROWS, TWIN_LEAST, TWIN_ENDS = 0.8, 0.4, 0.7
-"""Share of rows that hear the embedding of a twin, a picture of another subject by the very same hand, and paint the
-first: at the start, in the end, and the part of the training over which it falls. What a person's pictures say of
-another is faint; a twin says all of it but the subject, so the adapter learns at once to listen to style, wordless too,
-and never to the subject, which the stock IP-Adapter's objective (its own picture) would teach it (ours)."""
-
-
-def twin_share(progress: float) -> float:
-    """The share of rows that hear a twin after a part of the training, 0 to 1."""
-    done = min(1.0, progress / TWIN_ENDS)
-    return TWIN_ROWS + (TWIN_LEAST - TWIN_ROWS) * done
-
-
-def teacher_share(progress: float) -> float:
-    """The teacher's share after a part of the training, 0 to 1."""
-    begin, end = TEACHER_LEAVES
-    return TEACHER_SHARE * min(1.0, max(0.0, (end - progress) / (end - begin)))
-
-
-def kept_parts(rng: np.random.Generator, n: int, heard: Sequence[str] = PARTS) -> dict[str, Tensor]:
-    """bool [n] for each part: whether a row hears it. A single part `heard` is heard in every row."""
-    if len(heard) == 1:
-        return {part: torch.full((n,), part in heard) for part in PARTS}
-    kept = {part: rng.random(n) >= PART_DROP_RATE for part in PARTS}
-    alone, chosen = rng.random(n) < ONE_PART_RATE, rng.integers(0, len(PARTS), n)
-    return {part: torch.from_numpy(np.where(alone, chosen == k, kept[part])) for k, part in enumerate(PARTS)}
 
 
 def target_latents(c: Context, split: str = "train") -> np.ndarray:
     """float16 [n_users, n_targets, channels, h, w]: latents of the people's liked, then disliked targets."""
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-
-    from prefgen.recipes.autoencoder import as_batch
-
     images = population(c, split)[:, N_HISTORY:]
     path = c.work / f"targets.{split}.{len(images)}.{fingerprint(c.out / 'vae')}.npy"
     if not path.exists():
@@ -136,161 +97,48 @@ class PersonalGenerator(nn.Module):
         return self.network[0](x, timestep, text).sample
 
 
-class Rows:
-    """One batch: people, sides, targets and prompts, all drawn from the step's own generator."""
+class TwinRows:
+    """One batch of twins, drawn from the step's own generator: what is heard, on which side, and what is to be painted.
 
-    def __init__(
-        self,
-        people: PeopleFeatures,
-        latents: np.ndarray,
-        rng: np.random.Generator,
-        n: int,
-        disliked_rows: float = DISLIKED_ROWS,
-        twins: Twins | None = None,
-        twin_share: float = 0.0,
-        heard: Sequence[str] = PARTS,
-    ) -> None:
-        self.users = [int(u) for u in rng.permutation(len(people))[:n]]
-        self.variants = [int(v) for v in rng.choice(3, len(self.users), p=[0.4, 0.25, 0.35])]
-        self.liked = [bool(rng.random() >= disliked_rows) for _ in self.users]
-        n_disliked = latents.shape[1] - N_LIKED_TARGETS
-        self.columns = [
-            int(rng.integers(N_LIKED_TARGETS) if liked else N_LIKED_TARGETS + rng.integers(n_disliked))
-            for liked in self.liked
-        ]
-        self.latents = torch.from_numpy(
-            np.stack([latents[u, k] for u, k in zip(self.users, self.columns)]).astype(np.float32)
-        )
-        self.target_clip = people.clip[torch.tensor(self.users), N_HISTORY + torch.tensor(self.columns)].float()
-        scenes = [(p.liked + p.disliked)[k] for p, k in zip((people.person(u) for u in self.users), self.columns)]
-        self.twin = torch.from_numpy(rng.random(len(self.users)) < twin_share)
-        self.twin_clip = torch.zeros(len(self.users), 0)
-        if twins is not None:
-            drawn = [int(i) for i in rng.integers(0, len(twins.clip), len(self.users))]
-            self.twin_clip = twins.clip[drawn].float()
-            for row in self.twin.nonzero()[:, 0].tolist():
-                scenes[row] = twins.scene(drawn[row])
-                self.latents[row] = torch.from_numpy(twins.latents[drawn[row]].astype(np.float32))
-                self.target_clip[row] = twins.own[drawn[row]].float()
-        self.prompts = [adapter_prompt(s, rng, 0.1 if liked else 0.5) for s, liked in zip(scenes, self.liked)]
-        self.told = [caption_of(scene) for scene in scenes]
-        self.keep = {side: kept_parts(rng, len(self.users), heard) for side in SIDES}
-        spoken = torch.from_numpy(rng.random(len(self.users)) >= NOBODY_RATE)
-        for side in SIDES:
-            self.keep[side] = {
-                part: (kept & ~self.twin) | (self.twin & (part == "img")) for part, kept in self.keep[side].items()
-            }
-        liked = torch.tensor(self.liked)
-        self.heard = {"like": spoken & liked, "dislike": spoken & ~liked}
-        self.elected = torch.from_numpy(rng.random(len(self.users)) < ELECTED_ROWS) & ~self.twin
-
-
-def personal_loss(
-    model: PersonalGenerator,
-    people: PeopleFeatures,
-    rows: Rows,
-    text: TextEncoding,
-    strings: Mapping[str, Tensor],
-    generator: torch.Generator,
-    share: float = 0.0,
-    seen: PerceptualLoss | None = None,
-) -> dict[str, Tensor]:
-    """Flow matching with the person heard, what is seen of the target, MMD and own-string contrast of `e_sem` on both
-    sides.
-
-    `strings[side]` [n_users, d_text]: everyone's `attribute_strings`; `share` the teacher's.
+    `clip` and `target_clip` float32 [n, d_clip] are embeddings of what is heard and of the target, `latents`
+    [n, channels, h, w] the target's; `heard[side]` bool [n].
     """
-    tokens: dict[str, Tensor] = {}
-    mmd, own = torch.zeros(()), torch.zeros(())
-    given = [with_twins(people.side(rows.users, rows.variants, i), rows) for i in range(len(SIDES))]
-    for i, side in enumerate(SIDES):
-        features, others = given[i], given[1 - i]
-        parts = model.encoder.side(side).embed(features)
-        made = model.encoder.side(side).tokens(parts, rows.keep[side])
-        heard = rows.heard[side] & features.present
-        made = with_elections(model.encoder, side, made, features, others, rows.elected & heard)
-        tokens[side] = made * heard[:, None, None]
-        if "sem" in model.heard:
-            sem, there = parts["sem"].float(), strings[side][rows.users]
-            mmd = mmd + mmd2_unbiased(sem, there)
-            own = own + info_nce(sem - sem.mean(0), there - there.mean(0))
-    spoken = UserTokens(like=tokens["like"], dislike=tokens["dislike"])
-    painted = taught_loss(model.adapter, spoken, model.velocity, rows, text, generator, row_shares(rows, share))
-    losses = painting_losses(painted, rows, seen, generator)
-    loss = losses["loss"] + MMD_WEIGHT * mmd + OWN_STRING_WEIGHT * own
-    return {**losses, "loss": loss, "mmd": mmd, "own": own}
+
+    def __init__(self, twins: Twins, rng: np.random.Generator, n: int, disliked_rows: float = 0.0) -> None:
+        drawn = [int(i) for i in rng.integers(0, len(twins.clip), n)]
+        liked = rng.random(n) >= disliked_rows
+        spoken = torch.from_numpy(rng.random(n) >= NOBODY_RATE)
+        scenes = [twins.scene(i) for i in drawn]
+        self.clip, self.target_clip = twins.clip[drawn].float(), twins.own[drawn].float()
+        self.latents = torch.from_numpy(twins.latents[drawn].astype(np.float32))
+        self.prompts = [adapter_prompt(s, rng, 0.1 if like else 0.5) for s, like in zip(scenes, liked.tolist())]
+        sides = torch.from_numpy(liked), torch.from_numpy(~liked)
+        self.heard = {side: spoken & there for side, there in zip(SIDES, sides)}
 
 
 def painting_losses(
-    painted: FlowLoss, rows: Rows, seen: PerceptualLoss | None, generator: torch.Generator
+    painted: FlowLoss, target_clip: Tensor, seen: PerceptualLoss | None, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """`loss`, and its parts: `flow`, and `seen`, what an eye misses of the target in the estimate."""
     if seen is None:
         return {"loss": painted.mean, "flow": painted.mean}
-    missed = seen(painted, rows.target_clip, generator).mean()
+    missed = seen(painted, target_clip, generator).mean()
     return {"loss": painted.mean + missed, "flow": painted.mean, "seen": missed}
 
 
-def with_elections(
-    encoder: UserEncoder, side: str, whole: Tensor, own: SideFeatures, others: SideFeatures, elected: Tensor
-) -> Tensor:
-    """The whole embeddings' tokens [n, n_tokens, d] with elected ones in the rows where `elected`, bool [n], says so:
-    people are heard through elected tokens, and what a network never met in training it does not understand."""
-    tokens = list(whole)
-    for row in elected.nonzero()[:, 0].tolist():
-        mine, theirs = (
-            (features.images[row, there], features.weights[row, there])
-            for features in (own, others)
-            for there in [features.weights[row] > 0]
-        )
-        tokens[row] = encoder.person_tokens(side, whole[row], mine, theirs)
-    return torch.stack(tokens)
-
-
-def row_shares(rows: Rows, share: float) -> Tensor:
-    """The teacher's share in each row, float [n]: none where a twin is heard, since what has no word, of which the
-    teacher knows nothing, is the lesson there."""
-    return torch.where(rows.twin, 0.0, share)
-
-
-def with_twins(features: SideFeatures, rows: Rows) -> SideFeatures:
-    """The features with the twin's embedding as the only picture of the rows that hear one."""
-    if not rows.twin.any():
-        return features
-    images, weights = features.images.clone(), features.weights.clone()
-    images[rows.twin], weights[rows.twin] = 0.0, 0.0
-    images[rows.twin, 0] = rows.twin_clip[rows.twin]
-    weights[rows.twin, 0] = 1.0
-    return replace(features, images=images, weights=weights)
-
-
-def taught_loss(
-    adapter: UserAdapter,
-    heard: UserTokens,
-    velocity: Callable[[Tensor, Tensor, Tensor], Tensor],
-    rows: Rows,
+def twin_losses(
+    model: PersonalGenerator,
+    rows: TwinRows,
     text: TextEncoding,
     generator: torch.Generator,
-    share: float | Tensor,
-) -> FlowLoss:
-    """Flow matching with `heard` in the adapter; the target is drawn by `share` to what the network says that hears
-    nobody and reads the targets' whole captions."""
-    told = text(rows.told)
-
-    def teacher(x: Tensor, timestep: Tensor) -> Tensor:
-        with adapter.users(None):
-            return velocity(x, timestep, told)
-
-    with adapter.users(heard):
-        return flow_matching_loss(
-            velocity,
-            rows.latents,
-            text(rows.prompts),
-            generator,
-            time_mean=TIME_MEAN,
-            teacher=teacher,
-            teacher_share=share,
-        )
+    seen: PerceptualLoss | None,
+) -> dict[str, Tensor]:
+    """What the network paints that hears the rows' pictures."""
+    speak = picture_tokens(model.encoder)
+    heard = {side: speak(rows.clip, side) * there[:, None, None] for side, there in rows.heard.items() if there.any()}
+    with model.adapter.users(UserTokens(**heard) if heard else None):
+        painted = flow_matching_loss(model.velocity, rows.latents, text(rows.prompts), generator, time_mean=TIME_MEAN)
+    return painting_losses(painted, rows.target_clip, seen, generator)
 
 
 @torch.no_grad()
@@ -319,8 +167,6 @@ def branch_matters(
 
 def layer_choice(c: Context, n_states: int) -> LayerChoice:
     """The layers that the probes chose; the top four and those below them where probes have not run."""
-    import json
-
     path = c.out / "layers.json"
     if path.exists():
         return LayerChoice.from_json(json.loads(path.read_text()))
@@ -353,7 +199,7 @@ def train_personal(
     """
     p = c.preset
     torch.manual_seed(p.seed)
-    crowd, latents, twins = people["train"], target_latents(c), twins_of(c)
+    crowd, twins = people["train"], twins_of(c)
     unet: Any = UNet2DConditionModel.from_pretrained(c.out / "unet").eval()
     text = TextEncoding(c.out)
     config = UserEncoderConfig(
@@ -371,60 +217,33 @@ def train_personal(
     begins_again = c.begins_again(name) and (folder / "adapter").is_dir()
     encoder = UserEncoder.load(folder / "user_encoder").train() if begins_again else UserEncoder(config)
     frozen = FROZEN if "sem" in heard or "core" in heard else FROZEN[:-1]
-    speak = encoder_tokens(encoder, crowd, heard), picture_tokens(encoder)
+    words = PeopleWords(crowd, text, encoder_tokens(encoder, crowd, heard))
     if not begins_again:
-        learn_words(c, name, encoder, crowd, twins, *speak, frozen=frozen)
+        learn_words(c, name, encoder, words, twins, picture_tokens(encoder), frozen=frozen)
     adapter = load_adapter(folder / "adapter", unet) if begins_again else UserAdapter.for_unet(unet, init="copy")
     model = PersonalGenerator(encoder, adapter, unet, heard)
     model.adapter.inject(unet)
     seen = weighted_eye(c, p.eye_weight)
-    learn_to_listen(c, name, model, crowd, latents, twins, seen, frozen=frozen)
-    strings = {side: attribute_strings(crowd, text, side) for side in SIDES}
 
-    def loss(step: int, generator: torch.Generator) -> Mapping[str, Tensor]:
-        progress, rng = step * p.adapter_batch / p.adapter_samples, numpy_rng("adapter", p.seed, step)
-        rows = Rows(crowd, latents, rng, p.adapter_batch, twins=twins, twin_share=twin_share(progress), heard=heard)
-        return personal_loss(model, crowd, rows, text, strings, generator, teacher_share(progress), seen)
+    def listen(step: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+        rng = numpy_rng("listen", p.seed, step)
+        return twin_losses(model, TwinRows(twins, rng, p.adapter_batch), text, generator, seen)
+
+    def both_sides(step: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+        rng = numpy_rng("adapter", p.seed, step)
+        rows = TwinRows(twins, rng, p.adapter_batch, DISLIKED_ROWS)
+        painted, said = twin_losses(model, rows, text, generator, seen), words(rng, p.adapter_batch)
+        return {**said, **painted, "loss": painted["loss"] + said["loss"]}
 
     def validate(_: nn.Module, __: int) -> dict[str, float]:
         return branch_matters(model, people["validation"], target_latents(c, "validation"), text)
 
-    run_adapter_loop(c, name, model, loss, validate, p.adapter_samples, frozen=frozen)
+    run_adapter_loop(c, f"{name}-twins", model, listen, None, p.adapter_twin_samples, frozen=frozen)
+    model.adapter.copy_group("like", "dislike")
+    run_adapter_loop(c, name, model, both_sides, validate, p.adapter_samples, frozen=frozen)
     model.adapter.eject()
     model.encoder.eval().save(folder / "user_encoder")
     save_adapter(model.adapter, folder / "adapter", torch.float16)
-
-
-def learn_to_listen(
-    c: Context,
-    name: str,
-    model: PersonalGenerator,
-    people: PeopleFeatures,
-    latents: np.ndarray,
-    twins: Twins,
-    seen: PerceptualLoss | None,
-    frozen: Sequence[str],
-) -> None:
-    """The likes' adapter learns from twins alone what a picture's embedding asks for; the dislikes' starts from it.
-
-    A person's pictures say little of another one, so most of a step on them is noise; a twin says all but the subject.
-    A thousand steps on people alone left the network deaf to everything that has no word (ours).
-    """
-    p, text = c.preset, TextEncoding(c.out)
-    speak = picture_tokens(model.encoder)
-
-    def loss(step: int, generator: torch.Generator) -> Mapping[str, Tensor]:
-        rng = numpy_rng("listen", p.seed, step)
-        rows = Rows(people, latents, rng, p.adapter_batch, disliked_rows=0.0, twins=twins, twin_share=1.0)
-        heard = speak(rows.twin_clip, "like") * rows.heard["like"][:, None, None]
-        with model.adapter.users(UserTokens(like=heard)):
-            painted = flow_matching_loss(
-                model.velocity, rows.latents, text(rows.prompts), generator, time_mean=TIME_MEAN
-            )
-        return painting_losses(painted, rows, seen, generator)
-
-    run_adapter_loop(c, f"{name}-twins", model, loss, None, p.adapter_twin_samples, frozen=frozen)
-    model.adapter.copy_group("like", "dislike")
 
 
 FROZEN = ("unet", "vae", "text_encoder", "image_encoder", "mllm")

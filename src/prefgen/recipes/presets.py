@@ -95,9 +95,9 @@ class Preset:
     adapter_word_samples: int = 200_000
     """People heard while user tokens learn the words of a taste, before the generator is asked."""
     adapter_twin_samples: int = 90_000
-    """Rows on twins, before people."""
+    """Rows on twins that are liked."""
     adapter_samples: int = 60_000
-    """Rows on people; a baseline's adapter gets as many rows as both together."""
+    """Rows on twins of both sides; a baseline's adapter gets as many rows as both together."""
     adapter_batch: int = 32
     adapter_rate: float = 5e-4
     # judges
