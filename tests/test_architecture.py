@@ -18,6 +18,7 @@ ABOVE = {
     "diffusion": {"core", "adapter"},
     "pipeline": {"core", "history", "agents", "mllm", "probing", "embedding", "alignment", "adapter", "diffusion"},
     "benchmark": {"core", "history", "agents", "mllm", "embedding", "alignment", "adapter", "diffusion", "pipeline"},
+    "study": {"core", "history", "pipeline", "benchmark"},
     "recipes": {"*"},
     "cli": {"*"},
 }

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from prefgen.benchmark.kept import keep_tasks
 from prefgen.benchmark.tasks import Task
 
 
@@ -22,7 +23,9 @@ def fingerprint(*parts: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class PictureStore:
-    """A folder of `{method}-{fingerprint}/{person}.npy`; `folder` None keeps nothing."""
+    """A folder of `{method}-{fingerprint}/{person}.npy`, with what was asked beside them (`kept`); `folder` None keeps
+    nothing.
+    """
 
     folder: Path | None = None
 
@@ -40,6 +43,8 @@ class PictureStore:
 
         `done` is told how many pictures are finished each time.
         """
+        if self.folder is not None:
+            keep_tasks(self.folder, f"{name}-{key}", tasks)
         by_user: dict[str, list[int]] = {}
         for i, task in enumerate(tasks):
             by_user.setdefault(task.case.person.id, []).append(i)

@@ -9,7 +9,7 @@ import warnings
 
 import typer
 
-from prefgen.cli import generating, measuring, profiles, training
+from prefgen.cli import generating, measuring, profiles, study, training
 
 app = typer.Typer(
     name="prefgen",
@@ -27,6 +27,7 @@ app.command()(profiles.rank)
 app.command()(measuring.bench)
 app.command()(measuring.probe)
 app.command()(measuring.info)
+app.add_typer(study.app, name="study", help="Ask people blindly which of two methods' pictures they prefer.")
 app.command()(training.train)
 
 PERSONS_MISTAKE, OUR_MISTAKE, STOPPED = 2, 1, 130

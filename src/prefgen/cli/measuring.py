@@ -36,7 +36,7 @@ def bench(
 
     names = [name.strip() for name in methods.split(",")] if methods else None
     result = measure(model, quick=quick, seed=seed, out=out, n_users=n_users, methods=names, data=data, report=report)
-    emit(result, as_json=json_, lines=_table(result["rows"]))
+    emit(result, as_json=json_, lines=table(result["rows"]))
 
 
 def _stranger(folder: Path, model: str, seed: int, as_json: bool) -> None:
@@ -106,7 +106,9 @@ def _info_lines(data: dict[str, Any]) -> list[str]:
     return told + [f"{part}: {size / 2**20:.1f} MiB" for part, size in data["bytes"].items()]
 
 
-def _table(rows: list[dict[str, Any]]) -> list[str]:
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Rows of figures as lines for a person."""
+
     def number(value: object) -> str:
         return f"{value:8.3f}" if isinstance(value, (int, float)) else f"{value!s:>8}"
 
