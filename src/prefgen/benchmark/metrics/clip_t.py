@@ -11,6 +11,7 @@ CLIPScore (arXiv 2104.08718) proper needs towers that were trained together.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -21,7 +22,7 @@ from prefgen.benchmark.likeness import unit_rows
 from prefgen.benchmark.results import Results, Row
 from prefgen.core import numpy_rng
 
-N_SCENES, N_SCENES_QUICK = 1536, 512
+N_SCENES, N_SCENES_QUICK = 1536, 384
 RIDGE = 0.01
 """Penalty, as a share of the mean variance of the text embeddings' directions."""
 
@@ -50,11 +51,17 @@ def fitted_reader(texts: np.ndarray, pictures: np.ndarray, ridge: float = RIDGE)
     return PromptReader(text_mean=text_mean, picture_mean=picture_mean, weights=weights)
 
 
+@lru_cache(maxsize=1)
+def painted_scenes(n: int) -> tuple[list[str], list[Image.Image]]:
+    """Prompts and paintings of n random scenes."""
+    scenes = [random_scene(numpy_rng("clip-t", i), seed_class="train") for i in range(n)]
+    return [prompt_of(s) for s in scenes], [Image.fromarray(paint(s)) for s in scenes]
+
+
 def reader_of(chain: Chain, n_scenes: int) -> PromptReader:
     """A reader learned from paintings of the training class: nobody's, random in subject, setting and style."""
-    scenes = [random_scene(numpy_rng("clip-t", i), seed_class="train") for i in range(n_scenes)]
-    pictures = unit_clip_embeddings(chain, [Image.fromarray(paint(s)) for s in scenes])
-    return fitted_reader(text_embeddings(chain, [prompt_of(s) for s in scenes]), pictures)
+    prompts, pictures = painted_scenes(n_scenes)
+    return fitted_reader(text_embeddings(chain, prompts), unit_clip_embeddings(chain, pictures))
 
 
 class ClipT:
