@@ -8,7 +8,7 @@ from PIL import Image
 
 from prefgen.adapter import UserTokens
 from prefgen.agents import CONTINUOUS, Person, Scene, Taste
-from prefgen.benchmark.judge import CLASSES, NONE, Reading
+from prefgen.benchmark.judge import CLASSES, CONTENT_HEADS, NONE, Reading
 from prefgen.benchmark.population import Member
 from prefgen.core import History
 from prefgen.pipeline.explanation import Explanation, Word
@@ -43,7 +43,10 @@ class FakeJudge:
             for i, head in enumerate(HEADS)
         }
         traits = images[:, 1, : len(CONTINUOUS), 0] / 127.5 - 1
-        return Reading(classes=classes, traits=traits, structure=images[:, 2, :4, 0].astype(float))
+        structure = images[:, 2, :4, 0].astype(float)
+        style = np.concatenate([*(p for h, p in classes.items() if h not in CONTENT_HEADS), traits], 1)
+        features = np.concatenate([*classes.values(), traits, structure / 255], 1)
+        return Reading(classes=classes, traits=traits, features=features, structure=structure, style=style)
 
 
 def reading_of(*scenes: Scene) -> Reading:
@@ -133,10 +136,11 @@ class FakeChain:
         )
 
     def score(self, profile: dict[str, np.ndarray] | History, images: list[Image.Image]) -> list[float]:
-        """Nearer in colour to the likes than to the dislikes; undecided, as a preference model told nothing."""
+        """Nearer in colour to the likes than to the dislikes; undecided if told nothing."""
         if isinstance(profile, History):
-            assert not len(profile)
-            return [0.5] * len(images)
+            if not len(profile):
+                return [0.5] * len(images)
+            profile = self.profile([i.image for i in profile.liked], [i.image for i in profile.disliked])
         colours = [np.asarray(p).mean((0, 1)) for p in images]
         gaps = [np.linalg.norm(c - profile["dislike"]) - np.linalg.norm(c - profile["like"]) for c in colours]
         return [float(1 / (1 + np.exp(-g / 20))) for g in gaps]

@@ -50,6 +50,20 @@ def test_structure_moves_no_attribute_head() -> None:
         assert (moved < 1e-4) == (name not in ("subject", "setting"))
 
 
+def test_style_is_blind_to_subject_and_setting_and_moved_by_attributes() -> None:
+    judge = _judge()
+    basis = judge._style
+    assert judge.read(_pictures()).style.shape == (5, basis.shape[1])
+    torch.testing.assert_close(basis.T @ basis, torch.eye(basis.shape[1]), atol=1e-4, rtol=0)
+    for name, head in judge.network.heads.items():
+        assert isinstance(head, torch.nn.Linear)
+        seen = (head.weight.detach() @ basis).norm(dim=1) / head.weight.detach().norm(dim=1)
+        if name in ("subject", "setting"):
+            assert float(seen.max()) < 1e-4
+        else:
+            assert float(seen.min()) > 0.3
+
+
 def test_judges_differ_in_architecture_and_pictures_and_stay_small() -> None:
     assert len({r.architecture for r in RECIPES}) == len({r.split for r in RECIPES}) == 2
     for recipe in RECIPES:

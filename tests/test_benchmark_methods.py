@@ -72,7 +72,7 @@ def check_method(method: Method, tasks: Sequence[Task]) -> None:
     """What must hold of every method: it paints each task by itself, the same each time, and changes nothing."""
     assert method.name
     assert set(method.needs) <= set(NEEDS)
-    assert method.network_calls_per_step >= 0
+    assert method.training_minutes_per_person >= 0
     pictures = method.paint(tasks)
     assert len(pictures) == len(tasks)
     assert all(p.dtype == np.uint8 and p.shape == (64, 64, 3) for p in pictures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,8 +56,16 @@ def results_of(makers: dict[str, Callable[[Task], Scene]], n_users: int = 12, be
         LIKED: [a for a, _ in pairs],
         DISLIKED: [b for _, b in pairs],
     }
-    extra = {name: judge.read(np.stack([planted(s) for s in of])) for name, of in scenes.items()}
-    return Results(cases=cases, tasks=tasks, pictures=pictures, readings=readings, extra_readings=extra, bench=bench)
+    extra = {name: np.stack([planted(s) for s in of]) for name, of in scenes.items()}
+    return Results(
+        cases=cases,
+        tasks=tasks,
+        pictures=pictures,
+        readings=readings,
+        extra_pictures=extra,
+        extra_readings={name: judge.read(of) for name, of in extra.items()},
+        bench=bench,
+    )
 
 
 MAKERS: dict[str, Callable[[Task], Scene]] = {
@@ -230,3 +239,25 @@ def test_held_out_pairs_share_a_prompt_that_nobody_was_shown(results: Results) -
 def test_likeness_of_nothing_seen_is_a_tie(results: Results) -> None:
     plain = results.readings["prompt"].rows(slice(0, 4))
     assert liked_first(plain, plain, plain).tolist() == [0.5] * 4
+
+
+def test_kid_ranks_the_painter_before_the_told_and_the_plain(results: Results) -> None:
+    rows = {r.method: r for r in METRICS["kid_judge_features"].measure(results)}
+    assert all(r.n == len(results.cases) and r.low <= r.value <= r.high for r in rows.values())
+    assert rows["painter"].value < rows["oracle"].value < rows["prompt"].value
+
+
+def repainted(results: Results, **pictures: np.ndarray) -> Results:
+    """The same run as if methods had made these pictures."""
+    readings = {name: FakeJudge().read(made) for name, made in pictures.items()}
+    return replace(results, pictures=pictures, readings=readings, _utilities={}, _clip={})
+
+
+def test_cmmd_of_the_liked_pictures_themselves_is_zero_and_of_all_black_and_all_white_ones_is_not(
+    results: Results,
+) -> None:
+    liked, name = results.extra_pictures[LIKED], "cmmd_clip_of_the_model"
+    got = _values(name, repainted(results, prefgen=liked, prompt=0 * liked, oracle=0 * liked + 255))
+    assert got["prefgen", name] == pytest.approx(0.0, abs=1e-9)
+    # the fake tower knows dark (a share q) from bright: 2(1 - exp(-4 / 200))·(q² + (1 - q)²) of 1000, at least half
+    assert got["prompt", name] + got["oracle", name] > 15

@@ -82,12 +82,12 @@ def test_the_weights_hash_depends_on_names_and_bytes(tmp_path: Path) -> None:
     assert weights_sha256(None) == "unknown"
 
 
-def _emoji_folder(folder: Path) -> Path:
+def _emoji_folder(folder: Path, n_concepts: int = 14) -> Path:
     rng = np.random.default_rng(0)
     images, lines = [], []
     for s, style in enumerate(("red", "green", "blue", "grey")):
         colour = np.array([[220, 30, 30], [30, 220, 30], [30, 30, 220], [128, 128, 128]][s])
-        for concept in range(14):
+        for concept in range(n_concepts):
             lines.append({"row": len(images), "style": style, "name": f"concept {concept}"})
             images.append(np.clip(colour + rng.integers(-20, 20, (64, 64, 3)), 0, 255).astype(np.uint8))
     folder.mkdir()

@@ -17,6 +17,9 @@ from prefgen.benchmark.tasks import Shelf, Task
 from prefgen.core import ModelError
 from prefgen.diffusion import sample
 
+CLIP_BATCH = 256
+"""Pictures per call of the picture tower."""
+
 
 class Chain(Protocol):
     """The part of `PrefGen` that the benchmark uses."""
@@ -132,6 +135,24 @@ def paint_tasks(
         )
         made += pictures_as_array(pictures)
     return made
+
+
+def unit_clip_embeddings(chain: Chain, pictures: Sequence[Image.Image]) -> np.ndarray:
+    """float64 [n, d_clip]: `clip_embeddings`, each of length 1, a batch at a time."""
+    parts = [clip_embeddings(chain, pictures[i : i + CLIP_BATCH]) for i in range(0, len(pictures), CLIP_BATCH)]
+    whole = torch.cat(parts) if parts else torch.zeros(0, 1)
+    return torch.nn.functional.normalize(whole.double(), dim=-1).cpu().numpy()
+
+
+@torch.no_grad()
+def text_embeddings(chain: Chain, texts: Sequence[str]) -> np.ndarray:
+    """float64 [n, d_text]: the pipeline's text encoder's pooled embeddings, a batch at a time."""
+    tokenizer, encoder = chain.pipe.tokenizer, chain.pipe.text_encoder
+    parts = []
+    for i in range(0, len(texts), CLIP_BATCH):
+        batch = tokenizer(list(texts[i : i + CLIP_BATCH]), padding="max_length", truncation=True, return_tensors="pt")
+        parts.append(encoder(input_ids=batch.input_ids.to(encoder.device)).pooler_output.double().cpu())
+    return torch.cat(parts).numpy()
 
 
 @torch.no_grad()

@@ -33,6 +33,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
 """What each head may answer, in the order of its probabilities."""
 
 TRAITS = "traits"
+CONTENT_HEADS = ("subject", "setting")
 BATCH = 256
 
 
@@ -41,12 +42,16 @@ class Reading:
     """What a judge sees in n pictures.
 
     `classes` maps each head of `CLASSES` to float [n, n_classes], rows summing to 1; `traits` float [n, 6] in the order
-    of `CONTINUOUS`; `structure` float [n, d] is the part of the features that no attribute head can see.
+    of `CONTINUOUS`. Of the `features`, float [n, d], that all heads read, `structure` float [n, d] is the part that no
+    attribute head can see, and `style` float [n, r] is what attribute heads read and those of subject and setting do
+    not.
     """
 
     classes: Mapping[str, np.ndarray]
     traits: np.ndarray
+    features: np.ndarray
     structure: np.ndarray
+    style: np.ndarray
 
     def __len__(self) -> int:
         return len(self.traits)
@@ -56,7 +61,9 @@ class Reading:
         return Reading(
             classes={name: p[index] for name, p in self.classes.items()},
             traits=self.traits[index],
+            features=self.features[index],
             structure=self.structure[index],
+            style=self.style[index],
         )
 
     def probability(self, head: str, values: Sequence[str]) -> np.ndarray:
@@ -107,6 +114,12 @@ def as_input(images: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
+def _span(columns: Tensor) -> Tensor:
+    """An orthonormal basis [d, rank] of the space of the columns [d, n]."""
+    u, s, _ = torch.linalg.svd(columns, full_matrices=False)
+    return u[:, s > 1e-4 * s[0]]
+
+
 class Judge:
     """A trained network and what it was trained for.
 
@@ -122,10 +135,17 @@ class Judge:
     @cached_property
     def _seen_by_attributes(self) -> Tensor:
         """An orthonormal basis [d_features, rank] of all that heads of values, look and traits read."""
-        heads = [h for name, h in self.network.heads.items() if name not in ("subject", "setting")]
-        rows = torch.cat([h.weight.detach().float() for h in heads if isinstance(h, torch.nn.Linear)])
-        u, s, _ = torch.linalg.svd(rows.T, full_matrices=False)
-        return u[:, s > 1e-4 * s[0]]
+        return self._basis_of([name for name in self.network.heads if name not in CONTENT_HEADS])
+
+    @cached_property
+    def _style(self) -> Tensor:
+        """An orthonormal basis [d_features, r] of what attribute heads read, less all that subject and setting do."""
+        content = self._basis_of(CONTENT_HEADS)
+        return _span(self._seen_by_attributes - content @ (content.T @ self._seen_by_attributes))
+
+    def _basis_of(self, names: Sequence[str]) -> Tensor:
+        heads = [self.network.heads[name] for name in names]
+        return _span(torch.cat([h.weight.detach().float() for h in heads if isinstance(h, torch.nn.Linear)]).T)
 
     @torch.no_grad()
     def read(self, images: np.ndarray) -> Reading:
@@ -140,7 +160,9 @@ class Judge:
         return Reading(
             classes={name: logits[name].softmax(-1).numpy() for name in CLASSES},
             traits=logits[TRAITS].numpy(),
+            features=features.numpy(),
             structure=(features - features @ basis @ basis.T).numpy(),
+            style=(features @ self._style).numpy(),
         )
 
     def save(self, folder: Path | str) -> None:
@@ -181,10 +203,14 @@ def joined_readings(parts: Sequence[Reading]) -> Reading:
         return Reading(
             classes={name: np.zeros((0, len(v)), np.float32) for name, v in CLASSES.items()},
             traits=np.zeros((0, len(CONTINUOUS)), np.float32),
+            features=np.zeros((0, 1), np.float32),
             structure=np.zeros((0, 1), np.float32),
+            style=np.zeros((0, 1), np.float32),
         )
     return Reading(
         classes={name: np.concatenate([p.classes[name] for p in parts]) for name in CLASSES},
         traits=np.concatenate([p.traits for p in parts]),
+        features=np.concatenate([p.features for p in parts]),
         structure=np.concatenate([p.structure for p in parts]),
+        style=np.concatenate([p.style for p in parts]),
     )

@@ -45,23 +45,29 @@ def read_emoji(folder: Path) -> dict[str, dict[str, np.ndarray]]:
 
 
 def emoji_agent(
-    index: int, styles: dict[str, dict[str, np.ndarray]], seed: int = 0
+    index: int,
+    styles: dict[str, dict[str, np.ndarray]],
+    seed: int = 0,
+    *,
+    n_each: int = N_EACH,
+    n_queries: int = N_QUERIES,
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray], np.ndarray]:
-    """An agent who likes one or two styles and dislikes one or two others: four liked and four disliked pictures, each
-    of a concept of its own, and balanced queries (pictures, labels) about concepts not shown."""
+    """An agent who likes one or two styles and dislikes one or two others: `n_each` liked and disliked pictures, each
+    of a concept of its own, and balanced queries (pictures, labels: a liked, a disliked one of each concept) about
+    `n_queries` concepts not shown."""
     rng = numpy_rng("emoji agent", index, seed)
     names = [str(s) for s in rng.permutation(sorted(styles))]
     n_liked, n_disliked = int(rng.integers(1, 3)), int(rng.integers(1, 3))
     sides = (names[:n_liked], names[n_liked : n_liked + n_disliked])
     common = sorted(set.intersection(*(set(styles[s]) for s in (*sides[0], *sides[1]))))
-    concepts = [str(c) for c in rng.permutation(common)[: 2 * N_EACH + N_QUERIES]]
+    concepts = [str(c) for c in rng.permutation(common)[: 2 * n_each + n_queries]]
 
     def picture(side: list[str], concept: str) -> np.ndarray:
         return styles[str(rng.choice(side))][concept]
 
-    liked = [picture(sides[0], c) for c in concepts[:N_EACH]]
-    disliked = [picture(sides[1], c) for c in concepts[N_EACH : 2 * N_EACH]]
-    asked = [picture(side, c) for c in concepts[2 * N_EACH :] for side in sides]
+    liked = [picture(sides[0], c) for c in concepts[:n_each]]
+    disliked = [picture(sides[1], c) for c in concepts[n_each : 2 * n_each]]
+    asked = [picture(side, c) for c in concepts[2 * n_each :] for side in sides]
     return liked, disliked, asked, np.tile([True, False], len(asked) // 2)
 
 

@@ -30,13 +30,23 @@ COLUMNS: dict[str, str] = {
     "win_rate": "win rate",
     "identification_top1": "identified",
     "prefdisc": "PrefDisc",
+    "style_judge_features_liked_minus_disliked": "style, likes less dislikes",
+    "clip_i_of_the_model_liked_minus_disliked": "CLIP-I, likes less dislikes",
+    "kid_judge_features": "KID, judge's features",
+    "cmmd_clip_of_the_model": "CMMD, own CLIP",
     "subject_accuracy": "subject right",
+    "clip_t_of_the_model": "CLIP-T, own CLIP",
     "diversity": "diversity",
     "coverage": "coverage",
     "seconds_per_image": "seconds",
     "network_calls_per_step": "calls a step",
+    "peak_memory_mib": "memory, MiB",
+    "training_minutes_per_person": "training a person, minutes",
 }
 """Metrics of the main table, and their headings."""
+DISTANCES = ("kid_judge_features", "cmmd_clip_of_the_model")
+COSTS = ("seconds_per_image", "network_calls_per_step", "peak_memory_mib", "training_minutes_per_person")
+"""Of distances the lowest is best; of costs none is said to be, since they buy something."""
 PLOTS: dict[str, str] = {
     "gain": "Gain on taste that has words: 0 is the prompt alone, 1 the oracle",
     "gain_wordless": "Gain on taste that has no word: 0 is the prompt alone, 1 the painter's own pictures",
@@ -77,7 +87,9 @@ def _summary(report: Mapping[str, Any], results: Results) -> str:
 
 
 def _figure(value: float) -> str:
-    return "n/a" if not math.isfinite(value) else f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+    if not math.isfinite(value):
+        return "n/a"
+    return f"{value:.4f}" if 0 < abs(value) < 0.01 else f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def _cell(row: Row | None, best: bool) -> str:
@@ -90,11 +102,11 @@ def _cell(row: Row | None, best: bool) -> str:
 
 
 def _table(rows: Sequence[Row], methods: Sequence[Method]) -> str:
-    """Methods by metrics. The highest preference figure of a method that is not told the truth is set bold: a reading
-    aid, no claim."""
+    """Methods by metrics. The best preference figure of a method that is not told the truth is set bold: a reading aid,
+    no claim."""
     found = {(r.method, r.metric): r for r in rows}
     columns = {m: title for m, title in COLUMNS.items() if any((one.name, m) in found for one in methods)}
-    best = {m: _best(found, m, methods) for m in columns if m not in ("seconds_per_image", "network_calls_per_step")}
+    best = {m: _best(found, m, methods) for m in columns if m not in COSTS}
     head = "".join(f"<th>{escape(title)}</th>" for title in columns.values())
     body = ""
     for one in methods:
@@ -112,7 +124,7 @@ def _is_control(method: Method) -> bool:
 def _best(found: Mapping[tuple[str, str], Row], metric: str, methods: Sequence[Method]) -> str | None:
     fair = [m.name for m in methods if not _is_control(m)]
     given = {m: found[m, metric].value for m in fair if (m, metric) in found and math.isfinite(found[m, metric].value)}
-    return max(given, key=lambda m: given[m]) if given else None
+    return (min if metric in DISTANCES else max)(given, key=lambda m: given[m]) if given else None
 
 
 def _claims(rows: Sequence[Row]) -> str:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from prefgen.benchmark.chain import unit_clip_embeddings
 from prefgen.benchmark.judge import Reading
 from prefgen.benchmark.methods.protocol import Bench
 from prefgen.benchmark.statistics import Estimate, mean_interval
@@ -52,24 +54,32 @@ def row(method: str, metric: str, estimate: Estimate) -> Row:
 class Results:
     """Everything a metric may look at. Arrays run parallel to `tasks`.
 
-    `pictures` maps methods to uint8 [n_tasks, 64, 64, 3], `readings` to what the judge saw in them. `bench` is there
-    for metrics that ask the model itself, and absent where only pictures are judged.
+    `pictures` maps methods to uint8 [n_tasks, 64, 64, 3], `readings` to what the judge saw in them; `extra_pictures`
+    and `extra_readings` hold what no method painted (held-out pictures). `bench` is there for metrics that ask the
+    model itself, and absent where only pictures are judged.
     """
 
     cases: Sequence[Case]
     tasks: Sequence[Task]
     pictures: Mapping[str, np.ndarray]
     readings: Mapping[str, Reading]
+    extra_pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
     extra_readings: Mapping[str, Reading] = field(default_factory=dict)
     bench: Bench | None = None
     seed: int = 0
     quick: bool = True
     _utilities: dict[str, Utility] = field(default_factory=dict)
+    _clip: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods that have pictures."""
         return tuple(self.readings)
+
+    @property
+    def owners(self) -> np.ndarray:
+        """int [n_tasks]: the user of each task."""
+        return np.array([t.case.user for t in self.tasks], dtype=int)
 
     def tasks_of(self, user: int) -> np.ndarray:
         """int [k]: the places of a user's tasks."""
@@ -89,13 +99,22 @@ class Results:
             self._utilities[method] = Utility(**whole)
         return self._utilities[method]
 
+    def clip(self, name: str) -> np.ndarray:
+        """float64 [n_tasks, d_clip]: unit CLIP embeddings, by the model's own picture tower, of a method's pictures or
+        of extra ones. Only where there is a `bench`."""
+        if name not in self._clip:
+            assert self.bench is not None
+            pictures = self.pictures[name] if name in self.pictures else self.extra_pictures[name]
+            self._clip[name] = unit_clip_embeddings(self.bench.chain, [Image.fromarray(p) for p in pictures])
+        return self._clip[name]
+
     def by_user(
         self, values: np.ndarray, kind: TaskKind = "ordinary", users: Sequence[int] | None = None
     ) -> np.ndarray:
         """float [n_users]: each user's mean over their tasks of one kind; nan without any, or for users left out."""
         out = np.full(len(self.cases), np.nan)
         of_kind = np.array([t.kind == kind for t in self.tasks], dtype=bool)
-        owners = np.array([t.case.user for t in self.tasks], dtype=int)
+        owners = self.owners
         for case in self.cases:
             mine = of_kind & (owners == case.user)
             if mine.any() and (users is None or case.user in users):

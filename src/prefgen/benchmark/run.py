@@ -17,7 +17,7 @@ from tqdm import tqdm
 from prefgen.agents import paint
 from prefgen.benchmark.by_eye import verdict_rows, write_sheet
 from prefgen.benchmark.chain import Chain, Sampling
-from prefgen.benchmark.judge import Judge, PictureJudge, Reading
+from prefgen.benchmark.judge import Judge, PictureJudge
 from prefgen.benchmark.methods import METHODS, QUICK_METHODS, Bench, Method, NotRun
 from prefgen.benchmark.methods.painter import painter_scene
 from prefgen.benchmark.metrics import METRICS
@@ -153,10 +153,12 @@ def command_of(
     methods: Sequence[str] | None,
     data: str | Path | None,
     report: str | Path | None = None,
+    task: str | None = None,
 ) -> str:
     """The command line that repeats a run."""
     words = ["prefgen", "bench", "--json", "--seed", str(seed)]
     words += ["--quick"] if quick else []
+    words += [] if task is None else ["--task", task]
     words += [] if str(model_folder) == "embedded" else ["--model", str(model_folder)]
     for option, value in (("--out", out), ("--n-users", n_users), ("--data", data), ("--report", report)):
         words += [] if value is None else [option, str(value)]
@@ -189,19 +191,20 @@ def run_bench(
     setup = Bench(chain=chain, sampling=Sampling(n_steps=plan.n_steps), baselines=baselines)
     ready, absent = _ready(setup, methods)
     pictures = _paint_all(ready, tasks, out, key=[weights, asdict(plan), seed])
+    extra = _extra_pictures(tasks, painter="painter" in pictures)
     results = Results(
         cases=cases,
         tasks=tasks,
         pictures=pictures,
         readings={name: judge.read(made) for name, made in pictures.items()},
-        extra_readings=_extra_readings(judge, tasks, painter="painter" in pictures),
+        extra_pictures=extra,
+        extra_readings={name: judge.read(of) for name, of in extra.items()},
         bench=setup,
         seed=seed,
         quick=quick,
     )
     rows = absent + [r for name in metrics or METRICS for r in METRICS[name].measure(results)]
     rows += verdict_rows()
-    rows += [Row(method=m.name, metric="network_calls_per_step", value=m.network_calls_per_step, n=1) for m in ready]
     if data is not None or not quick:
         rows += out_of_distribution_rows(chain, data, quick=quick, seed=seed)
     report = {
@@ -253,10 +256,10 @@ def _paint_all(
     return pictures
 
 
-def _extra_readings(judge: PictureJudge, tasks: Sequence[Task], *, painter: bool) -> dict[str, Reading]:
-    """What the judge sees in paintings: of held-out pairs, and the painter's before the autoencoder."""
+def _extra_pictures(tasks: Sequence[Task], *, painter: bool) -> dict[str, np.ndarray]:
+    """Paintings, uint8 [n_tasks, 64, 64, 3] each: of held-out pairs, and the painter's before the autoencoder."""
     pairs = [held_out_pair(t) for t in tasks]
     scenes = {LIKED: [liked for liked, _ in pairs], DISLIKED: [disliked for _, disliked in pairs]}
     if painter:
         scenes["painting"] = [painter_scene(t) for t in tasks]
-    return {name: judge.read(np.stack([paint(s) for s in of])) for name, of in scenes.items()}
+    return {name: np.stack([paint(s) for s in of]) for name, of in scenes.items()}

@@ -134,9 +134,26 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return adjusted
 
 
+def pairs_interval(pairs: np.ndarray) -> Estimate:
+    """The mean over pairs of different users of a symmetric figure [n_users, n_users].
+
+    A U-statistic of order 2. A user drawn twice makes no pair with themselves, for that would count their pictures'
+    likeness to themselves (Arcones and Gine, Annals of Statistics 1992, on bootstrapping U-statistics).
+    """
+    n = len(pairs)
+    if n < 2:
+        return NOT_SAID
+    off = pairs - np.diag(np.diag(pairs))
+    counts = resampling_weights(n) * n
+    n_pairs = n**2 - (counts**2).sum(1)
+    resampled = ((counts @ off) * counts).sum(1)[n_pairs > 0] / n_pairs[n_pairs > 0]
+    return percentile_interval(off.sum() / (n * (n - 1)), resampled, n)
+
+
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 10) -> float:
-    """Expected calibration error over equal-width bins of the probability of yes."""
+    """Expected calibration error over equal-width bins of the probability of yes; answers that are nan are left out."""
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    p, y = p[np.isfinite(p)], y[np.isfinite(p)]
     bins = np.minimum((p * n_bins).astype(int), n_bins - 1)
     gaps = np.abs(np.bincount(bins, p - y, n_bins))
     return float(gaps.sum() / max(len(p), 1))

@@ -9,7 +9,9 @@ import typer
 
 from prefgen.cli.options import Json, Model
 from prefgen.cli.output import emit, log_to_stderr
+from prefgen.core import ConfigError, nearest_hint
 
+PAINTING, PREDICTION = TASKS = ("painting", "prediction")
 OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the result here.")]
 
 
@@ -21,6 +23,9 @@ def bench(
     methods: Annotated[str | None, typer.Option("--methods", help="Names with commas between.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Folder that holds emoji/ and dogs/.")] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write a page with tables and pictures here.")] = None,
+    task: Annotated[
+        str, typer.Option("--task", help="painting, or prediction: which of two would they choose?")
+    ] = PAINTING,
     stranger: Annotated[
         Path | None,
         typer.Option("--stranger", help="Instead, write ten shuffled sheets to match here; grade them once filled."),
@@ -32,10 +37,27 @@ def bench(
     log_to_stderr()
     if stranger is not None:
         return _stranger(stranger, model, seed, json_)
-    from prefgen.benchmark.run import bench as measure  # pyright: ignore[reportMissingImports]
-
+    if task not in TASKS:
+        raise ConfigError(f"expected a task of {TASKS}, got {task!r}", hint=nearest_hint(task, TASKS))
     names = [name.strip() for name in methods.split(",")] if methods else None
-    result = measure(model, quick=quick, seed=seed, out=out, n_users=n_users, methods=names, data=data, report=report)
+    plan: dict[str, Any] = {
+        "quick": quick,
+        "seed": seed,
+        "out": out,
+        "n_users": n_users,
+        "methods": names,
+        "data": data,
+    }
+    if task == PAINTING:
+        from prefgen.benchmark.run import bench as measure  # pyright: ignore[reportMissingImports]
+
+        result = measure(model, report=report, **plan)
+    else:
+        from prefgen.benchmark.prediction import bench_prediction
+
+        if report is not None:
+            raise ConfigError("expected no --report with --task prediction, got one", hint="use --json or --out")
+        result = bench_prediction(model, **plan)
     emit(result, as_json=json_, lines=table(result["rows"]))
 
 

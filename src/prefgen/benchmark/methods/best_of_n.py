@@ -23,10 +23,10 @@ class BestOfNMethod:
 
     name = "best_of_n"
     needs: tuple[Need, ...] = ("images", "dislikes")
+    training_minutes_per_person = 0.0
 
     def __init__(self, bench: Bench, *, guidance_scale: float = 3.0, n: float = 4, c: float = 0.1) -> None:
         self.bench, self.guidance_scale, self.n, self.c = bench, guidance_scale, int(n), c
-        self.network_calls_per_step = 2.0 * self.n
 
     def classifier(self, shelf: Shelf) -> Callable[[Sequence[Image.Image]], np.ndarray]:
         """Log odds of liking, float [n], of pictures; all the same for a history of one side only."""

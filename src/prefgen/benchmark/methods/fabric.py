@@ -21,8 +21,7 @@ class FabricMethod:
 
     name = "fabric"
     needs: tuple[Need, ...] = ("images", "dislikes")
-    network_calls_per_step = 10.0
-    """Two of the picture's own and one for each of 4 + 4 references."""
+    training_minutes_per_person = 0.0
 
     def __init__(
         self, bench: Bench, *, guidance_scale: float = 3.0, like_strength: float = 0.5, dislike_strength: float = 0.25

@@ -18,7 +18,7 @@ class IpAdapterMethod:
 
     name = "ip_adapter"
     needs: tuple[Need, ...] = ("images", "training")
-    network_calls_per_step = 2.0
+    training_minutes_per_person = 0.0
 
     def __init__(self, bench: Bench, *, guidance_scale: float = 3.0, like_strength: float = 1.0) -> None:
         self.bench, self.guidance_scale, self.like_strength = bench, guidance_scale, like_strength

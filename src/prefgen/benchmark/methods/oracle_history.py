@@ -38,7 +38,7 @@ class OracleHistoryMethod:
 
     name = "oracle_history"
     needs: tuple[Need, ...] = ("images", "dislikes", "words", "truth")
-    network_calls_per_step = 2.0
+    training_minutes_per_person = 0.0
 
     def __init__(self, bench: Bench, *, guidance_scale: float = 3.0) -> None:
         self.bench, self.guidance_scale = bench, guidance_scale

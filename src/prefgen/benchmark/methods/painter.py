@@ -44,7 +44,7 @@ class PainterMethod:
 
     name = "painter"
     needs: tuple[Need, ...] = ("truth",)
-    network_calls_per_step = 0.0
+    training_minutes_per_person = 0.0
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench

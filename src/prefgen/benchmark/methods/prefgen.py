@@ -17,7 +17,7 @@ class PrefGenMethod:
 
     name = "prefgen"
     needs: tuple[Need, ...] = ("images", "dislikes", "training")
-    network_calls_per_step = 2.0
+    training_minutes_per_person = 0.0
 
     def __init__(
         self, bench: Bench, *, guidance_scale: float = 3.0, like_strength: float = 1.0, dislike_strength: float = 1.0

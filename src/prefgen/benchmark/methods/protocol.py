@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 
 from prefgen.benchmark.chain import Chain, Sampling
 from prefgen.benchmark.tasks import Task
 
-Need = Literal["images", "dislikes", "words", "truth", "training"]
-"""`images`: liked pictures; `dislikes`: disliked ones too; `words`: the taste in words; `truth`: what only a simulation
-knows; `training`: weights of its own."""
-NEEDS: tuple[Need, ...] = ("images", "dislikes", "words", "truth", "training")
+Need = Literal["images", "dislikes", "comments", "prompts", "words", "truth", "training"]
+"""`images`: liked pictures; `dislikes`: disliked ones too; `comments`: what the person wrote of each picture;
+`prompts`: what each was made from; `words`: the taste in words; `truth`: what only a simulation knows; `training`:
+weights of its own, made once for everybody."""
+NEEDS: tuple[Need, ...] = get_args(Need)
 
 
 class Method(Protocol):
@@ -32,8 +33,8 @@ class Method(Protocol):
         ...
 
     @property
-    def network_calls_per_step(self) -> float:
-        """Rows a picture sends through the generator at each step; 0 for a method without a generator."""
+    def training_minutes_per_person(self) -> float:
+        """Minutes of training that each new person costs before their first picture; 0 where people are only read."""
         ...
 
     def paint(self, tasks: Sequence[Task]) -> list[np.ndarray]:

@@ -23,7 +23,7 @@ class StyleAlignedMethod:
 
     name = "stylealigned"
     needs: tuple[Need, ...] = ("images",)
-    network_calls_per_step = 3.0
+    training_minutes_per_person = 0.0
 
     def __init__(self, bench: Bench, *, guidance_scale: float = 3.0, like_strength: float = 1.0) -> None:
         self.bench, self.guidance_scale, self.like_strength = bench, guidance_scale, like_strength

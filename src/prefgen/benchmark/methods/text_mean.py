@@ -21,7 +21,7 @@ class TextMeanMethod:
 
     name = "text_mean"
     needs: tuple[Need, ...] = ("images", "dislikes", "training")
-    network_calls_per_step = 2.0
+    training_minutes_per_person = 0.0
 
     def __init__(self, bench: Bench, *, guidance_scale: float = 3.0, strength: float = 1.0, n_words: float = 4) -> None:
         self.bench, self.guidance_scale = bench, guidance_scale

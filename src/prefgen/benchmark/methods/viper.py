@@ -26,7 +26,7 @@ class ViperMethod:
 
     name = "viper"
     needs: tuple[Need, ...] = ("images", "dislikes", "training")
-    network_calls_per_step = 4.0
+    training_minutes_per_person = 0.0
 
     def __init__(self, bench: Bench, *, guidance_scale: float = 3.0, degree: float = 0.85, n_words: float = 4) -> None:
         self.bench, self.guidance_scale = bench, guidance_scale
