@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from fake_judge import FakeChain, FakeJudge
-from prefgen.adapter import UserAdapter, save_adapter
 from prefgen.agents import FAMILIES, Scene, Shown
-from prefgen.alignment import Projector
 from prefgen.benchmark.chain import Sampling
 from prefgen.benchmark.methods import METHODS, NEEDS, BaselineAdapter, Bench, Method, NotRun
 from prefgen.benchmark.methods.oracle import OracleMethod, ruling_taste
@@ -25,7 +21,7 @@ from prefgen.benchmark.population import members_of
 from prefgen.benchmark.tasks import Shelf, Task, cases_of, tasks_of
 from prefgen.benchmark.tuning import SWEEPS, SweepPoint, best_point, record, tune, tuned_parameters
 from prefgen.core import InputError, ModelError
-from prefgen.embedding import UserEncoder, UserEncoderConfig
+from tiny_baselines import save_baseline, save_baselines
 from tiny_diffusion import D_CROSS, N_TOKENS
 
 
@@ -33,33 +29,8 @@ from tiny_diffusion import D_CROSS, N_TOKENS
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A tiny chain with the rivals' weights in place."""
     folder, chain = tmp_path_factory.mktemp("baselines"), FakeChain()
-    for name in ("ip_adapter", "ip_adapter_user"):
-        save_baseline(folder / name, chain)
-    save_adapter(UserAdapter.for_unet(chain.pipe.unet, init="copy"), folder / "e_img_only" / "adapter")
-    torch.manual_seed(1)
-    UserEncoder(
-        UserEncoderConfig(
-            d_lm=1,
-            d_clip=3,
-            d_text=D_CROSS,
-            d_cross=D_CROSS,
-            n_tokens=N_TOKENS,
-            sem_layers=(0,),
-            core_layers=(0,),
-            vote_width=8,
-        )
-    ).save(folder / "e_img_only" / "user_encoder")
+    save_baselines(folder, chain)
     return Bench(chain=chain, sampling=Sampling(n_steps=2, batch=3), baselines=folder)
-
-
-def save_baseline(folder: Path, chain: FakeChain, pool: str = "mean") -> None:
-    """Writes a rival's folder with random weights."""
-    adapter = UserAdapter.for_unet(chain.pipe.unet, ("like",), init="copy")
-    save_adapter(adapter, folder)
-    config = {"d_clip": 3, "d_cross": D_CROSS, "n_tokens": N_TOKENS, "pool": pool}
-    (folder / "config.json").write_text(json.dumps(config))
-    torch.manual_seed(0)
-    save_file(Projector(3, D_CROSS, N_TOKENS).state_dict(), folder / "projector.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +89,7 @@ def test_the_image_embedding_hears_pictures_and_no_language_model(bench: Bench, 
 
 def test_a_rival_without_weights_is_not_run(bench: Bench, tmp_path: Path) -> None:
     empty = Bench(chain=bench.chain, sampling=bench.sampling, baselines=tmp_path)
-    for name in ("ip_adapter", "ip_adapter_user", "e_img_only"):
+    for name in ("ip_adapter", "ip_adapter_user", "e_img_only", "instantstyle"):
         with pytest.raises(NotRun, match="because there are no weights"):
             METHODS[name](empty)
     (tmp_path / "ip_adapter").mkdir()

@@ -41,6 +41,19 @@ _OURS = tuple(
         (4.0, 1.0, 0.7),
     )
 )
+_INSTANTSTYLE = tuple(
+    {"guidance_scale": g, "like_strength": s, "up_block": b, "content_strength": c}
+    for g, s, b, c in (
+        (3.0, 1.0, 0, 1.0),
+        (3.0, 1.6, 0, 1.0),
+        (3.0, 1.0, 1, 1.0),
+        (3.0, 1.6, 1, 1.0),
+        (3.0, 1.0, -1, 1.0),
+        (3.0, 1.4, -1, 1.0),
+        (3.0, 1.0, -1, 0.5),
+        (4.0, 1.0, -1, 1.0),
+    )
+)
 _WORDS = tuple(
     {"guidance_scale": g, "n_words": n}
     for g, n in ((2.0, 4), (3.0, 2), (3.0, 4), (3.0, 6), (4.0, 2), (4.0, 4), (4.0, 6), (5.5, 4))
@@ -83,6 +96,7 @@ SWEEPS: dict[str, tuple[Parameters, ...]] = {
     "e_img_only": _OURS,
     "ip_adapter": _ADAPTER,
     "ip_adapter_user": _ADAPTER,
+    "instantstyle": _INSTANTSTYLE,
     "stylealigned": _ADAPTER,
     "fabric": _FABRIC,
     "viper": _VIPER,

@@ -6,6 +6,7 @@ from prefgen.benchmark.methods.baseline_adapter import BaselineAdapter
 from prefgen.benchmark.methods.best_of_n import BestOfNMethod
 from prefgen.benchmark.methods.e_img_only import ImageEmbeddingMethod
 from prefgen.benchmark.methods.fabric import FabricMethod
+from prefgen.benchmark.methods.instantstyle import InstantStyleMethod
 from prefgen.benchmark.methods.ip_adapter import IpAdapterMethod
 from prefgen.benchmark.methods.ip_adapter_user import IpAdapterUserMethod
 from prefgen.benchmark.methods.oracle import OracleMethod
@@ -30,6 +31,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "prefgen": PrefGenMethod,
     "ip_adapter": IpAdapterMethod,
     "ip_adapter_user": IpAdapterUserMethod,
+    "instantstyle": InstantStyleMethod,
     "stylealigned": StyleAlignedMethod,
     "fabric": FabricMethod,
     "viper": ViperMethod,

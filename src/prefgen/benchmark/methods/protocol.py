@@ -12,10 +12,11 @@ import numpy as np
 from prefgen.benchmark.chain import Chain, Sampling
 from prefgen.benchmark.tasks import Task
 
-Need = Literal["images", "dislikes", "words", "truth", "training"]
-"""`images`: liked pictures; `dislikes`: disliked ones too; `words`: the taste in words; `truth`: what only a simulation
-knows; `training`: weights of its own."""
-NEEDS: tuple[Need, ...] = ("images", "dislikes", "words", "truth", "training")
+Need = Literal["images", "prompts", "dislikes", "words", "truth", "training", "fitting"]
+"""`images`: liked pictures; `prompts`: what each of them was asked for with (subject and setting, no word of style);
+`dislikes`: disliked pictures too; `words`: the taste in words; `truth`: what only a simulation knows; `training`:
+weights of its own; `fitting`: training of its own for every person."""
+NEEDS: tuple[Need, ...] = ("images", "prompts", "dislikes", "words", "truth", "training", "fitting")
 
 
 class Method(Protocol):
