@@ -54,10 +54,29 @@ def check_method(method: Method, tasks: Sequence[Task]) -> None:
     assert method.paint([]) == []
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+ROWS = [
+    *("prompt", "oracle", "oracle_history", "painter", "other_user", "e_img_only", "prefgen"),
+    *("ip_adapter", "ip_adapter_user", "instantstyle", "stylealigned", "viper", "easyref", "bagel"),
+    *("fabric", "rewrite", "text_mean", "best_of_n", "lora"),
+]
+NEVER_RUN = ("bagel",)
+NOT_TUNED = {"prompt", "painter", "other_user", *NEVER_RUN}
+SHORT = {"lora": {"n_steps": 3, "rank": 2}}
+"""Settings that keep a training of a test's length."""
+
+
+def test_the_rows_are_those_that_were_promised_each_under_its_own_name(bench: Bench) -> None:
+    assert len(ROWS) == 19
+    assert list(METHODS) == ROWS
+    for name in ROWS:
+        if name not in NEVER_RUN:
+            assert METHODS[name](bench).name == name
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in NEVER_RUN])
 def test_every_method_keeps_the_contract(name: str, bench: Bench, tasks: list[Task]) -> None:
     plain = {key: value.clone() for key, value in bench.chain.pipe.unet.state_dict().items()}
-    method = METHODS[name](bench, **tuned_parameters(name))
+    method = METHODS[name](bench, **{**tuned_parameters(name), **SHORT.get(name, {})})
     assert method.name == name
     check_method(method, tasks)
     assert all(torch.equal(plain[k], v) for k, v in bench.chain.pipe.unet.state_dict().items())
@@ -89,15 +108,25 @@ def test_the_image_embedding_hears_pictures_and_no_language_model(bench: Bench, 
 
 def test_a_rival_without_weights_is_not_run(bench: Bench, tmp_path: Path) -> None:
     empty = Bench(chain=bench.chain, sampling=bench.sampling, baselines=tmp_path)
-    for name in ("ip_adapter", "ip_adapter_user", "e_img_only", "instantstyle"):
+    for name in ("ip_adapter", "ip_adapter_user", "e_img_only", "instantstyle", "easyref"):
         with pytest.raises(NotRun, match="because there are no weights"):
             METHODS[name](empty)
-    (tmp_path / "ip_adapter").mkdir()
-    (tmp_path / "ip_adapter" / "config.json").write_text("{}")
+    for name in ("ip_adapter", "easyref"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
     (tmp_path / "e_img_only" / "user_encoder").mkdir(parents=True)
-    for name in ("ip_adapter", "e_img_only"):
+    for name in ("ip_adapter", "e_img_only", "easyref"):
         with pytest.raises(NotRun, match="because its weights cannot be used"):
             METHODS[name](empty)
+
+
+def test_bagel_is_never_a_number(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(NotRun, match=r"because its public weights .* are not in"):
+        METHODS["bagel"](bench)
+    (tmp_path / "bagel").mkdir()
+    (tmp_path / "bagel" / "ae.safetensors").write_bytes(b"")
+    with pytest.raises(NotRun, match="because no library"):
+        METHODS["bagel"](Bench(chain=bench.chain, sampling=bench.sampling, baselines=tmp_path))
 
 
 def test_a_baseline_pools_as_its_config_says(bench: Bench, tmp_path: Path) -> None:
@@ -155,9 +184,14 @@ def test_the_painter_shows_what_is_liked_now(tasks: list[Task]) -> None:
 
 
 def test_every_sweep_has_eight_points_and_the_committed_choice_fits_its_method(bench: Bench) -> None:
-    assert all(len(points) == 8 for points in SWEEPS.values())
+    assert set(SWEEPS) == set(METHODS) - NOT_TUNED
+    for name, points in SWEEPS.items():
+        assert len({tuple(sorted(point.items())) for point in points}) == len(points) == 8, name
+        for point in points:
+            METHODS[name](bench, **point)
     for name, maker in METHODS.items():
-        maker(bench, **tuned_parameters(name))
+        if name not in NEVER_RUN:
+            maker(bench, **tuned_parameters(name))
     assert tuned_parameters("other_user") == tuned_parameters("prefgen")
 
 

@@ -50,6 +50,7 @@ def test_every_stage_leaves_its_part(trained: Path) -> None:
         "ip_adapter_user",
         "e_img_only",
         "instantstyle",
+        "easyref",
     }
 
 

@@ -13,7 +13,9 @@ from fake_judge import FakeChain
 from prefgen.adapter import UserAdapter, save_adapter
 from prefgen.alignment import Projector
 from prefgen.embedding import UserEncoder, UserEncoderConfig
+from prefgen.mllm import ReferenceReader
 from tiny_diffusion import D_CROSS, N_TOKENS
+from tiny_mllm import tiny_mllm
 
 D_CLIP = 3
 """Width of the fake image encoder's embeddings: mean colours."""
@@ -54,8 +56,17 @@ def save_image_embedding(folder: Path, chain: FakeChain) -> None:
     ).save(folder / "user_encoder")
 
 
+def save_references(folder: Path, chain: FakeChain) -> None:
+    """Reference tokens and adapter of `easyref`, for the tiny language model."""
+    save_adapter(UserAdapter.for_unet(chain.pipe.unet, ("like",), init="copy"), folder)
+    torch.manual_seed(3)
+    ReferenceReader(tiny_mllm(), N_TOKENS, D_CROSS).save(folder)
+
+
 def save_baselines(folder: Path, chain: FakeChain) -> None:
-    """Everything that a rival needs to run."""
+    """Everything that a rival needs to run, the tiny language model in the chain included."""
+    chain.mllm = tiny_mllm()
+    save_references(folder / "easyref", chain)
     for name in ("ip_adapter", "ip_adapter_user"):
         save_baseline(folder / name, chain)
     save_projection(folder / "instantstyle")

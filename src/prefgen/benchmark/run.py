@@ -18,7 +18,7 @@ from prefgen.agents import paint
 from prefgen.benchmark.by_eye import verdict_rows, write_sheet
 from prefgen.benchmark.chain import Chain, Sampling
 from prefgen.benchmark.judge import Judge, PictureJudge, Reading
-from prefgen.benchmark.methods import METHODS, QUICK_METHODS, Bench, Method, NotRun
+from prefgen.benchmark.methods import METHODS, QUICK_METHODS, Bench, FitsEachPerson, Method, NotRun
 from prefgen.benchmark.methods.painter import painter_scene
 from prefgen.benchmark.metrics import METRICS
 from prefgen.benchmark.metrics.prefdisc import DISLIKED, LIKED, held_out_pair
@@ -202,6 +202,7 @@ def run_bench(
     rows = absent + [r for name in metrics or METRICS for r in METRICS[name].measure(results)]
     rows += verdict_rows()
     rows += [Row(method=m.name, metric="network_calls_per_step", value=m.network_calls_per_step, n=1) for m in ready]
+    rows += [_training_row(m.name, m.training_seconds) for m in ready if isinstance(m, FitsEachPerson)]
     if data is not None or not quick:
         rows += out_of_distribution_rows(chain, data, quick=quick, seed=seed)
     report = {
@@ -237,6 +238,15 @@ def _ready(setup: Bench, names: Sequence[str]) -> tuple[list[Method], list[Row]]
         except NotRun as reason:
             absent.append(not_run(name, str(reason)))
     return methods, absent
+
+
+def _training_row(name: str, seconds: Sequence[float]) -> Row:
+    """Mean, least and most seconds of training a person; "n/a" where every picture had been painted before."""
+    metric = "training_seconds_per_person"
+    if not seconds:
+        return Row(method=name, metric=metric, value=float("nan"))
+    low, high = min(seconds), max(seconds)
+    return Row(method=name, metric=metric, value=float(np.mean(seconds)), low=low, high=high, n=len(seconds))
 
 
 def _paint_all(

@@ -29,9 +29,10 @@ class InstantStyleMethod(IpAdapterMethod):
 
     Separating content (§3.2): the content text's embedding is subtracted from each picture's. That asks for a CLIP with
     both towers in one space. The embedded model's has none: the heads that joined its towers in training are thrown
-    away (text states as they are name a picture's subject among 48 no better than chance). So the text tower is given back the linear projection that CLIP has, fitted by least squares on training
-    pictures and their prompts (`prefgen.recipes.text_projection`), and what is subtracted is `content_strength` times
-    what a picture's own prompt, subject and setting, says of it.
+    away (text states as they are name a picture's subject among 48 no better than chance). So the text tower is given
+    back the linear projection that CLIP has, fitted by least squares on training pictures and their prompts
+    (`prefgen.recipes.text_projection`), and what is subtracted is `content_strength` times what a picture's own prompt,
+    subject and setting, says of it.
     """
 
     name = "instantstyle"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -40,6 +40,14 @@ class Method(Protocol):
     def paint(self, tasks: Sequence[Task]) -> list[np.ndarray]:
         """One uint8 [64, 64, 3] picture a task, each decided by its own task alone."""
         ...
+
+
+@runtime_checkable
+class FitsEachPerson(Protocol):
+    """A method that trains for every person, and says how long."""
+
+    training_seconds: list[float]
+    """Seconds of each training of this run."""
 
 
 @dataclass(frozen=True, kw_only=True)
