@@ -100,10 +100,10 @@ def test_training_reaches_tokens_layer_and_projection_and_spares_the_language_mo
         loss.backward()
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in reader.parameters())
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     rolled = (reader(read.states.roll(1, 0), read.ends[:, 0]) - targets).square().mean()
     assert losses[-1] < 0.5 * losses[0]
-    assert losses[-1] < 0.7 * float(rolled), "the tokens tell the pictures apart"
+    assert losses[-1] < 0.7 * rolled.item(), "the tokens tell the pictures apart"
     assert all(torch.equal(kept[name], value) for name, value in decoder.state_dict().items())
 
 

@@ -67,7 +67,7 @@ class ReferenceReader(nn.Module):
         except AttributeError as error:
             raise ModelError(f"expected a decoder of layers, norm and rotary_emb, got {error}") from error
         self.tokens = nn.Parameter(torch.randn(n_tokens, mllm.width))
-        self.projection = nn.Sequential(nn.Linear(mllm.width, d_cross), nn.LayerNorm(d_cross))
+        self.projection, self.norm_out = nn.Linear(mllm.width, d_cross), nn.LayerNorm(d_cross)
 
     def forward(self, states: Tensor, n_states: Tensor) -> Tensor:
         """Tokens [batch, n_tokens, d_cross] from states [batch, s, d], of which the first `n_states` [batch] count."""
@@ -82,13 +82,13 @@ class ReferenceReader(nn.Module):
         rotated = self.rotary(x, position_ids=positions)
         out = self.layer(x, attention_mask=seen, position_ids=positions, position_embeddings=rotated)
         out = out[0] if isinstance(out, tuple) else out
-        return self.projection(self.norm(out[:, length:]))
+        return self.norm_out(self.projection(self.norm(out[:, length:])))
 
     def save(self, folder: Path) -> None:
         """Writes `config.json` and `reader.safetensors`, in float16."""
         folder.mkdir(parents=True, exist_ok=True)
-        n_tokens, width = self.tokens.shape
-        config = {"n_tokens": n_tokens, "width": width, "d_cross": int(self.projection[0].out_features)}
+        (n_tokens, width), (d_cross,) = self.tokens.shape, self.norm_out.weight.shape
+        config = {"n_tokens": n_tokens, "width": width, "d_cross": d_cross}
         save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, folder / "reader.safetensors")
         (folder / "config.json").write_text(json.dumps(config) + "\n")
 

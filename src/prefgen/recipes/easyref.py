@@ -186,13 +186,13 @@ def train_easyref(c: Context) -> None:
     if (folder / "config.json").exists() and not begins_again:
         return
     p, n_rows = c.preset, c.preset.adapter_twin_samples + c.preset.adapter_samples
-    torch.manual_seed(p.seed)
     people, liked, latents = people_features(c, states=False), liked_states(c), target_latents(c)
     unet: Any = UNet2DConditionModel.from_pretrained(c.out / "unet").eval().requires_grad_(False)
     mllm = loaded_mllm(c)
     if begins_again:
         reader, adapter = ReferenceReader.load(folder, mllm).requires_grad_(True), load_adapter(folder, unet)
     else:
+        torch.manual_seed(p.seed)  # not earlier: what is computed on first use above may draw
         reader = ReferenceReader(mllm, p.user_tokens, unet.config.cross_attention_dim)
         adapter = UserAdapter.for_unet(unet, groups=("like",), init="copy")
         learn_reference_words(c, reader, liked, people)

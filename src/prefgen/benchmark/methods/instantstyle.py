@@ -55,11 +55,12 @@ class InstantStyleMethod(IpAdapterMethod):
         folder = bench.baselines / self.name
         try:
             state = load_file(folder / PROJECTION)
-            self.projection = nn.Linear(*reversed(state["weight"].shape))
+            d_clip, d_text = state["weight"].shape
+            self.projection = nn.Linear(d_text, d_clip)
             self.projection.load_state_dict({name: value.float() for name, value in state.items()})
         except FileNotFoundError as error:
             raise NotRun(f"because there are no weights in {folder.parent.name}/{folder.name}") from error
-        except (OSError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise NotRun(f"because its weights cannot be used: {error}") from error
 
     @torch.no_grad()

@@ -52,8 +52,9 @@ class LoraMethod:
     a cosine to zero; rank, steps and rate are tuned. Stock scripts train a network of 860 M parameters at 1e-4; this
     one is a fiftieth of its size and a fifth as wide, and the rate of a width is its inverse. Dislikes are not heard.
 
-    It is the only method here that trains for every person: the seconds of each training stand in `training_seconds`
-    and in the run's rows. The network itself is left bit for bit as it was.
+    It is the only method here that trains for every person: on the embedded model a step takes 0.16 s of one CPU core,
+    400 of them about a minute a person, where the others take one pass over the pictures. What a run took stands in
+    `training_seconds` and in its rows. The network itself is left bit for bit as it was.
     """
 
     name = "lora"
