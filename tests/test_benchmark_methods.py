@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from fake_judge import FakeChain, FakeJudge
-from prefgen.adapter import UserAdapter, save_adapter
 from prefgen.agents import FAMILIES, Scene, Shown
-from prefgen.alignment import Projector
 from prefgen.benchmark.chain import Sampling
 from prefgen.benchmark.methods import METHODS, NEEDS, BaselineAdapter, Bench, Method, NotRun
 from prefgen.benchmark.methods.oracle import OracleMethod, ruling_taste
@@ -25,7 +21,7 @@ from prefgen.benchmark.population import members_of
 from prefgen.benchmark.tasks import Shelf, Task, cases_of, tasks_of
 from prefgen.benchmark.tuning import SWEEPS, SweepPoint, best_point, record, tune, tuned_parameters
 from prefgen.core import InputError, ModelError
-from prefgen.embedding import UserEncoder, UserEncoderConfig
+from tiny_baselines import save_baseline, save_baselines
 from tiny_diffusion import D_CROSS, N_TOKENS
 
 
@@ -33,33 +29,8 @@ from tiny_diffusion import D_CROSS, N_TOKENS
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A tiny chain with the rivals' weights in place."""
     folder, chain = tmp_path_factory.mktemp("baselines"), FakeChain()
-    for name in ("ip_adapter", "ip_adapter_user"):
-        save_baseline(folder / name, chain)
-    save_adapter(UserAdapter.for_unet(chain.pipe.unet, init="copy"), folder / "e_img_only" / "adapter")
-    torch.manual_seed(1)
-    UserEncoder(
-        UserEncoderConfig(
-            d_lm=1,
-            d_clip=3,
-            d_text=D_CROSS,
-            d_cross=D_CROSS,
-            n_tokens=N_TOKENS,
-            sem_layers=(0,),
-            core_layers=(0,),
-            vote_width=8,
-        )
-    ).save(folder / "e_img_only" / "user_encoder")
+    save_baselines(folder, chain)
     return Bench(chain=chain, sampling=Sampling(n_steps=2, batch=3), baselines=folder)
-
-
-def save_baseline(folder: Path, chain: FakeChain, pool: str = "mean") -> None:
-    """Writes a rival's folder with random weights."""
-    adapter = UserAdapter.for_unet(chain.pipe.unet, ("like",), init="copy")
-    save_adapter(adapter, folder)
-    config = {"d_clip": 3, "d_cross": D_CROSS, "n_tokens": N_TOKENS, "pool": pool}
-    (folder / "config.json").write_text(json.dumps(config))
-    torch.manual_seed(0)
-    save_file(Projector(3, D_CROSS, N_TOKENS).state_dict(), folder / "projector.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +54,29 @@ def check_method(method: Method, tasks: Sequence[Task]) -> None:
     assert method.paint([]) == []
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+ROWS = [
+    *("prompt", "oracle", "oracle_history", "painter", "other_user", "e_img_only", "prefgen"),
+    *("ip_adapter", "ip_adapter_user", "instantstyle", "stylealigned", "viper", "easyref", "bagel"),
+    *("fabric", "rewrite", "text_mean", "best_of_n", "lora"),
+]
+NEVER_RUN = ("bagel",)
+NOT_TUNED = {"prompt", "painter", "other_user", *NEVER_RUN}
+SHORT = {"lora": {"n_steps": 3, "rank": 2}}
+"""Settings that keep a training of a test's length."""
+
+
+def test_the_rows_are_those_that_were_promised_each_under_its_own_name(bench: Bench) -> None:
+    assert len(ROWS) == 19
+    assert list(METHODS) == ROWS
+    for name in ROWS:
+        if name not in NEVER_RUN:
+            assert METHODS[name](bench).name == name
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in NEVER_RUN])
 def test_every_method_keeps_the_contract(name: str, bench: Bench, tasks: list[Task]) -> None:
     plain = {key: value.clone() for key, value in bench.chain.pipe.unet.state_dict().items()}
-    method = METHODS[name](bench, **tuned_parameters(name))
+    method = METHODS[name](bench, **{**tuned_parameters(name), **SHORT.get(name, {})})
     assert method.name == name
     check_method(method, tasks)
     assert all(torch.equal(plain[k], v) for k, v in bench.chain.pipe.unet.state_dict().items())
@@ -118,15 +108,25 @@ def test_the_image_embedding_hears_pictures_and_no_language_model(bench: Bench, 
 
 def test_a_rival_without_weights_is_not_run(bench: Bench, tmp_path: Path) -> None:
     empty = Bench(chain=bench.chain, sampling=bench.sampling, baselines=tmp_path)
-    for name in ("ip_adapter", "ip_adapter_user", "e_img_only"):
+    for name in ("ip_adapter", "ip_adapter_user", "e_img_only", "instantstyle", "easyref"):
         with pytest.raises(NotRun, match="because there are no weights"):
             METHODS[name](empty)
-    (tmp_path / "ip_adapter").mkdir()
-    (tmp_path / "ip_adapter" / "config.json").write_text("{}")
+    for name in ("ip_adapter", "easyref"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
     (tmp_path / "e_img_only" / "user_encoder").mkdir(parents=True)
-    for name in ("ip_adapter", "e_img_only"):
+    for name in ("ip_adapter", "e_img_only", "easyref"):
         with pytest.raises(NotRun, match="because its weights cannot be used"):
             METHODS[name](empty)
+
+
+def test_bagel_is_never_a_number(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(NotRun, match=r"because its public weights .* are not in"):
+        METHODS["bagel"](bench)
+    (tmp_path / "bagel").mkdir()
+    (tmp_path / "bagel" / "ae.safetensors").write_bytes(b"")
+    with pytest.raises(NotRun, match="because no library"):
+        METHODS["bagel"](Bench(chain=bench.chain, sampling=bench.sampling, baselines=tmp_path))
 
 
 def test_a_baseline_pools_as_its_config_says(bench: Bench, tmp_path: Path) -> None:
@@ -184,9 +184,14 @@ def test_the_painter_shows_what_is_liked_now(tasks: list[Task]) -> None:
 
 
 def test_every_sweep_has_eight_points_and_the_committed_choice_fits_its_method(bench: Bench) -> None:
-    assert all(len(points) == 8 for points in SWEEPS.values())
+    assert set(SWEEPS) == set(METHODS) - NOT_TUNED
+    for name, points in SWEEPS.items():
+        assert len({tuple(sorted(point.items())) for point in points}) == len(points) == 8, name
+        for point in points:
+            METHODS[name](bench, **point)
     for name, maker in METHODS.items():
-        maker(bench, **tuned_parameters(name))
+        if name not in NEVER_RUN:
+            maker(bench, **tuned_parameters(name))
     assert tuned_parameters("other_user") == tuned_parameters("prefgen")
 
 

@@ -16,7 +16,8 @@ from prefgen.benchmark.report import COLUMNS, _claims, _table
 from prefgen.benchmark.results import Row
 from prefgen.benchmark.run import Plan, run_bench
 
-METHODS = ("prompt", "oracle", "painter", "prefgen", "rewrite", "ip_adapter")
+ABSENT = ("ip_adapter", "instantstyle", "easyref", "bagel")
+METHODS = ("prompt", "oracle", "painter", "prefgen", "rewrite", *ABSENT)
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +76,21 @@ def test_every_picture_of_the_first_people_is_shown(run) -> None:
     )
     n_made = len(re.findall(r'<img class=""', page))
     assert n_shown == report["n_users"] * 8
-    assert n_made == report["n_users"] * 2 * (len(METHODS) - 1), "the method that cannot run here has no pictures"
+    assert n_made == report["n_users"] * 2 * (len(METHODS) - len(ABSENT)), "methods that cannot run have no pictures"
     assert "because there are no weights" in page
+
+
+def test_a_method_that_cannot_run_stands_in_the_table_with_its_reason_and_without_a_number(run) -> None:
+    report, page = run
+    table = page[page.index("<h2>All methods</h2>") : page.index("<h2>", page.index("<h2>All methods</h2>") + 1)]
+    for name in ABSENT:
+        (row,) = [one for one in report["rows"] if one["method"] == name]
+        assert row["metric"].startswith("not run here, because")
+        assert row["value"] == "n/a"
+        line = re.search(rf"<tr class=absent><th scope=row>{name}</th>(.*?)</tr>", table)
+        assert line is not None
+        assert "not run here, because" in line[1]
+        assert line[1].count("<td") == 1
 
 
 def test_every_row_of_the_run_stands_on_the_page(run) -> None:

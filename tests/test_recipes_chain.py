@@ -45,7 +45,13 @@ def test_every_stage_leaves_its_part(trained: Path) -> None:
     )
     assert all((trained / "model" / part).exists() for part in parts)
     assert (trained / "shipped" / "embedded" / "prefgen.json").exists()
-    assert {p.name for p in (trained / "baselines").iterdir()} == {"ip_adapter", "ip_adapter_user", "e_img_only"}
+    assert {p.name for p in (trained / "baselines").iterdir()} == {
+        "ip_adapter",
+        "ip_adapter_user",
+        "e_img_only",
+        "instantstyle",
+        "easyref",
+    }
 
 
 def test_the_shipped_copy_paints_scores_and_explains(trained: Path) -> None:

@@ -22,7 +22,7 @@ from prefgen.recipes.adapter_words import (
     word_targets,
 )
 from prefgen.recipes.adapters import TwinRows
-from prefgen.recipes.baseline_adapters import TEACHER_LEAVES, TEACHER_SHARE, LikedRows, teacher_share
+from prefgen.recipes.liked_rows import TEACHER_LEAVES, TEACHER_SHARE, LikedRows, teacher_share
 from prefgen.recipes.pictures import scene_at
 from prefgen.recipes.population import N_COLUMNS, person_pictures
 from prefgen.recipes.twins import Twins

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from prefgen.benchmark.interval_plot import interval_plot
-from prefgen.benchmark.methods import Method
+from prefgen.benchmark.methods import METHODS, Method
 from prefgen.benchmark.results import Results, Row
 
 OURS = "prefgen"
@@ -47,6 +47,8 @@ COLUMNS: dict[str, str] = {
 DISTANCES = ("kid_judge_features", "cmmd_clip_of_the_model")
 COSTS = ("seconds_per_image", "network_calls_per_step", "peak_memory_mib", "training_minutes_per_person")
 """Of distances the lowest is best; of costs none is said to be, since they buy something."""
+NOT_RUN = "not run here"
+"""How the metric of a row begins that stands for a method, or for data, without figures."""
 PLOTS: dict[str, str] = {
     "gain": "Gain on taste that has words: 0 is the prompt alone, 1 the oracle",
     "gain_wordless": "Gain on taste that has no word: 0 is the prompt alone, 1 the painter's own pictures",
@@ -102,8 +104,8 @@ def _cell(row: Row | None, best: bool) -> str:
 
 
 def _table(rows: Sequence[Row], methods: Sequence[Method]) -> str:
-    """Methods by metrics. The best preference figure of a method that is not told the truth is set bold: a reading aid,
-    no claim."""
+    """Methods by metrics, then those that could not run, with the reason. The best preference figure of a method that
+    is not told the truth is set bold: a reading aid, no claim."""
     found = {(r.method, r.metric): r for r in rows}
     columns = {m: title for m, title in COLUMNS.items() if any((one.name, m) in found for one in methods)}
     best = {m: _best(found, m, methods) for m in columns if m not in COSTS}
@@ -114,6 +116,9 @@ def _table(rows: Sequence[Row], methods: Sequence[Method]) -> str:
         needs = escape(", ".join(one.needs) or "nothing")
         kind = " class=ours" if one.name == OURS else " class=told" if _is_control(one) else ""
         body += f"<tr{kind}><th scope=row>{escape(one.name)}</th><td class=needs>{needs}</td>{cells}</tr>"
+    for one in (r for r in rows if r.metric.startswith(NOT_RUN) and r.method in METHODS):
+        reason = f"<td colspan={1 + len(columns)}>{escape(one.metric)}</td>"
+        body += f"<tr class=absent><th scope=row>{escape(one.method)}</th>{reason}</tr>"
     return f"<table><thead><tr><th>method</th><th>needs</th>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -175,7 +180,7 @@ def _person(results: Results, user: int) -> str:
 
 
 def _absent(rows: Sequence[Row]) -> str:
-    lines = [r for r in rows if r.metric.startswith("not run here")]
+    lines = [r for r in rows if r.metric.startswith(NOT_RUN)]
     return "".join(f"<li><b>{escape(r.method)}</b>: {escape(r.metric)}</li>" for r in lines)
 
 

@@ -18,7 +18,7 @@ from prefgen.agents import paint
 from prefgen.benchmark.by_eye import verdict_rows, write_sheet
 from prefgen.benchmark.chain import Chain, Sampling
 from prefgen.benchmark.judge import Judge, PictureJudge
-from prefgen.benchmark.methods import METHODS, QUICK_METHODS, Bench, Method, NotRun
+from prefgen.benchmark.methods import METHODS, QUICK_METHODS, Bench, FitsEachPerson, Method, NotRun
 from prefgen.benchmark.methods.painter import painter_scene
 from prefgen.benchmark.metrics import METRICS
 from prefgen.benchmark.metrics.prefdisc import DISLIKED, LIKED, held_out_pair
@@ -205,6 +205,7 @@ def run_bench(
     )
     rows = absent + [r for name in metrics or METRICS for r in METRICS[name].measure(results)]
     rows += verdict_rows()
+    rows += [_training_row(m.name, m.training_seconds) for m in ready if isinstance(m, FitsEachPerson)]
     if data is not None or not quick:
         rows += out_of_distribution_rows(chain, data, quick=quick, seed=seed)
     report = {
@@ -240,6 +241,15 @@ def _ready(setup: Bench, names: Sequence[str]) -> tuple[list[Method], list[Row]]
         except NotRun as reason:
             absent.append(not_run(name, str(reason)))
     return methods, absent
+
+
+def _training_row(name: str, seconds: Sequence[float]) -> Row:
+    """Mean, least and most minutes of training a person; "n/a" where every picture had been painted before."""
+    metric, minutes = "training_minutes_per_person", np.array(seconds) / 60
+    if not len(minutes):
+        return Row(method=name, metric=metric, value=float("nan"))
+    low, high = float(minutes.min()), float(minutes.max())
+    return Row(method=name, metric=metric, value=float(minutes.mean()), low=low, high=high, n=len(minutes))
 
 
 def _paint_all(

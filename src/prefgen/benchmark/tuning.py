@@ -41,6 +41,19 @@ _OURS = tuple(
         (4.0, 1.0, 0.7),
     )
 )
+_INSTANTSTYLE = tuple(
+    {"guidance_scale": g, "like_strength": s, "up_block": b, "content_strength": c}
+    for g, s, b, c in (
+        (3.0, 1.0, 0, 1.0),
+        (3.0, 1.6, 0, 1.0),
+        (3.0, 1.0, 1, 1.0),
+        (3.0, 1.6, 1, 1.0),
+        (3.0, 1.0, -1, 1.0),
+        (3.0, 1.4, -1, 1.0),
+        (3.0, 1.0, -1, 0.5),
+        (4.0, 1.0, -1, 1.0),
+    )
+)
 _WORDS = tuple(
     {"guidance_scale": g, "n_words": n}
     for g, n in ((2.0, 4), (3.0, 2), (3.0, 4), (3.0, 6), (4.0, 2), (4.0, 4), (4.0, 6), (5.5, 4))
@@ -76,6 +89,20 @@ _FABRIC = tuple(
     )
 )
 _BEST_OF_N = tuple({"guidance_scale": g, "n": 4, "c": c} for g in (2.0, 3.0, 4.0, 5.5) for c in (0.01, 0.3))
+_LORA = tuple(
+    {"guidance_scale": g, "like_strength": s, "rank": r, "n_steps": n, "learning_rate": rate}
+    for g, s, r, n, rate in (
+        (3.0, 1.0, 8, 200, 1e-3),
+        (4.0, 1.0, 8, 200, 1e-3),
+        (3.0, 1.0, 8, 400, 1e-3),
+        (4.0, 1.0, 8, 400, 1e-3),
+        (3.0, 0.7, 8, 400, 1e-3),
+        (3.0, 1.0, 8, 400, 3e-4),
+        (4.0, 1.0, 8, 400, 3e-4),
+        (3.0, 1.0, 32, 400, 1e-3),
+    )
+)
+"""Four trainings a person, of which the first and the third are painted in several ways."""
 SWEEPS: dict[str, tuple[Parameters, ...]] = {
     "oracle": _GUIDANCE,
     "oracle_history": _GUIDANCE,
@@ -83,14 +110,18 @@ SWEEPS: dict[str, tuple[Parameters, ...]] = {
     "e_img_only": _OURS,
     "ip_adapter": _ADAPTER,
     "ip_adapter_user": _ADAPTER,
+    "instantstyle": _INSTANTSTYLE,
     "stylealigned": _ADAPTER,
     "fabric": _FABRIC,
     "viper": _VIPER,
     "rewrite": _WORDS,
     "text_mean": _TEXT_MEAN,
     "best_of_n": _BEST_OF_N,
+    "easyref": _ADAPTER,
+    "lora": _LORA,
 }
-"""Eight points a method. The prompt keeps the model's own guidance; `other_user` is painted as `prefgen` is."""
+"""Eight points a method. The prompt keeps the model's own guidance, `other_user` is painted as `prefgen` is, the
+painter has no generator, and `bagel` is never run."""
 
 WORDED = ("oracle", "oracle_history")
 """Methods that are told words only are tuned for worded utility, the others for all of it."""

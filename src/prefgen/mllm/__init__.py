@@ -7,6 +7,7 @@ from prefgen.mllm.lora import merged, with_lora
 from prefgen.mllm.losses import answer_loss, preference_loss, same_user_loss
 from prefgen.mllm.packing import Branch, Pack, PackedBatch, answer_log_likelihoods, pack, run_packed
 from prefgen.mllm.port import HistoryStates, PreferenceMLLM, SideStates, plain_logits
+from prefgen.mllm.reference_tokens import ReferenceReader, ReferenceStates, reference_states
 from prefgen.mllm.small_idefics2 import new_idefics2, new_processor, train_tokenizer
 from prefgen.mllm.vision import VisionCache
 from prefgen.mllm.wording import (
@@ -31,6 +32,8 @@ __all__ = [
     "Pack",
     "PackedBatch",
     "PreferenceMLLM",
+    "ReferenceReader",
+    "ReferenceStates",
     "SideStates",
     "Told",
     "VisionCache",
@@ -52,6 +55,7 @@ __all__ = [
     "pictures_in",
     "plain_logits",
     "preference_loss",
+    "reference_states",
     "run_packed",
     "same_user_loss",
     "same_user_question",

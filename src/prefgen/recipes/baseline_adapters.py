@@ -19,7 +19,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from prefgen.adapter import UserAdapter, UserTokens, load_adapter, save_adapter
-from prefgen.agents.scene import caption_of
 from prefgen.alignment import Projector
 from prefgen.core import numpy_rng
 from prefgen.diffusion import flow_matching_loss
@@ -28,8 +27,6 @@ from prefgen.probing import LayerChoice
 from prefgen.recipes.adapter_words import PeopleWords, learn_words
 from prefgen.recipes.adapters import (
     FROZEN,
-    NOBODY_RATE,
-    adapter_prompt,
     painting_losses,
     run_adapter_loop,
     target_latents,
@@ -39,20 +36,13 @@ from prefgen.recipes.checkpoint import save_json
 from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.latent_eye import weighted_eye
-from prefgen.recipes.latents import TIME_MEAN
+from prefgen.recipes.liked_rows import LikedRows, taught_loss
 from prefgen.recipes.people_features import PeopleFeatures, people_features
-from prefgen.recipes.population import N_HISTORY, N_LIKED_TARGETS
 from prefgen.recipes.presets import Preset
 from prefgen.recipes.twins import twins_of
 
 BASELINES = ("ip_adapter", "ip_adapter_user")
 E_IMG_ONLY = "e_img_only"
-TEACHER_SHARE = 0.7
-"""How far `ip_adapter_user`'s target moves from the drawn noise to what the frozen network says when told the target's
-words. The rest carries what has no word. Without a teacher nearly all of the loss on people is noise (ours)."""
-TEACHER_LEAVES = 0.5, 0.8
-"""Shares of the training between which the teacher's share falls to nothing, so that what has no word ends at full
-strength."""
 NO_STATES = LayerChoice(e_core=(0,), e_sem=(0,), reason="no language model is heard")
 
 
@@ -117,32 +107,6 @@ def _train(c: Context, name: str) -> None:
     _save(model, baselines_folder(c) / name, d_clip=d_clip, d_cross=unet.config.cross_attention_dim, preset=p)
 
 
-class LikedRows:
-    """One batch of people and of pictures they would love, drawn from the step's own generator.
-
-    `latents` [n, channels, h, w] and `target_clip` float32 [n, d_clip] are the targets', `told` their whole captions,
-    `spoken` bool [n] the rows that hear anybody.
-    """
-
-    def __init__(self, people: PeopleFeatures, latents: np.ndarray, rng: np.random.Generator, n: int) -> None:
-        self.users = [int(u) for u in rng.permutation(len(people))[:n]]
-        self.variants = [int(v) for v in rng.choice(3, len(self.users), p=[0.4, 0.25, 0.35])]
-        columns = [int(k) for k in rng.integers(0, N_LIKED_TARGETS, len(self.users))]
-        chosen = np.stack([latents[u, k] for u, k in zip(self.users, columns)])
-        self.latents = torch.from_numpy(chosen.astype(np.float32))
-        self.target_clip = people.clip[torch.tensor(self.users), N_HISTORY + torch.tensor(columns)].float()
-        scenes = [people.person(u).liked[k] for u, k in zip(self.users, columns)]
-        self.prompts = [adapter_prompt(scene, rng, 0.1) for scene in scenes]
-        self.told = [caption_of(scene) for scene in scenes]
-        self.spoken = torch.from_numpy(rng.random(len(self.users)) >= NOBODY_RATE)
-
-
-def teacher_share(progress: float) -> float:
-    """The teacher's share after a part of the training, 0 to 1."""
-    begin, end = TEACHER_LEAVES
-    return TEACHER_SHARE * min(1.0, max(0.0, (end - progress) / (end - begin)))
-
-
 def _loss_of(
     c: Context, name: str, model: ImagePrompt, unet: Any, people: PeopleFeatures, latents: np.ndarray
 ) -> Callable[[int, torch.Generator], dict[str, Tensor]]:
@@ -160,22 +124,9 @@ def _loss_of(
             with model.adapter.users(heard):
                 return {"loss": flow_matching_loss(velocity, rows.latents, text(rows.prompts), generator).mean}
         liked = mean_embedding(people.side(rows.users, rows.variants, 0))
-        told = text(rows.told)
-
-        def teacher(x: Tensor, timestep: Tensor) -> Tensor:
-            with model.adapter.users(None):
-                return velocity(x, timestep, told)
-
-        with model.adapter.users(UserTokens(like=model.projector(liked) * rows.spoken[:, None, None])):
-            painted = flow_matching_loss(
-                velocity,
-                rows.latents,
-                text(rows.prompts),
-                generator,
-                time_mean=TIME_MEAN,
-                teacher=teacher,
-                teacher_share=teacher_share(step * p.adapter_batch / (p.adapter_twin_samples + p.adapter_samples)),
-            )
+        heard = UserTokens(like=model.projector(liked) * rows.spoken[:, None, None])
+        progress = step * p.adapter_batch / (p.adapter_twin_samples + p.adapter_samples)
+        painted = taught_loss(model.adapter, heard, velocity, rows, text, generator, progress)
         return painting_losses(painted, rows.target_clip, seen, generator)
 
     return loss

@@ -21,7 +21,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "preferences": ("preference_vqa", "train_preference_vqa"),
     "probes": ("probe", "probe_layers"),
     "adapter": ("adapters", "train_adapter"),
-    "baselines": ("baseline_adapters", "train_baselines"),
+    "baselines": ("baselines", "train_all_baselines"),
     "judges": ("judges", "train_judges"),
     "finish": ("finish", "finish_model"),
 }

@@ -2,19 +2,23 @@
 
 from collections.abc import Callable
 
+from prefgen.benchmark.methods.bagel import BagelMethod
 from prefgen.benchmark.methods.baseline_adapter import BaselineAdapter
 from prefgen.benchmark.methods.best_of_n import BestOfNMethod
 from prefgen.benchmark.methods.e_img_only import ImageEmbeddingMethod
+from prefgen.benchmark.methods.easyref import EasyRefMethod
 from prefgen.benchmark.methods.fabric import FabricMethod
+from prefgen.benchmark.methods.instantstyle import InstantStyleMethod
 from prefgen.benchmark.methods.ip_adapter import IpAdapterMethod
 from prefgen.benchmark.methods.ip_adapter_user import IpAdapterUserMethod
+from prefgen.benchmark.methods.lora import LoraMethod
 from prefgen.benchmark.methods.oracle import OracleMethod
 from prefgen.benchmark.methods.oracle_history import OracleHistoryMethod
 from prefgen.benchmark.methods.other_user import OtherUserMethod
 from prefgen.benchmark.methods.painter import PainterMethod
 from prefgen.benchmark.methods.prefgen import PrefGenMethod
 from prefgen.benchmark.methods.prompt import PromptMethod
-from prefgen.benchmark.methods.protocol import NEEDS, Bench, Method, Need, NotRun, Parameters
+from prefgen.benchmark.methods.protocol import NEEDS, Bench, FitsEachPerson, Method, Need, NotRun, Parameters
 from prefgen.benchmark.methods.rewrite import RewriteMethod
 from prefgen.benchmark.methods.stylealigned import StyleAlignedMethod
 from prefgen.benchmark.methods.text_mean import TextMeanMethod
@@ -30,12 +34,16 @@ METHODS: dict[str, Callable[..., Method]] = {
     "prefgen": PrefGenMethod,
     "ip_adapter": IpAdapterMethod,
     "ip_adapter_user": IpAdapterUserMethod,
+    "instantstyle": InstantStyleMethod,
     "stylealigned": StyleAlignedMethod,
-    "fabric": FabricMethod,
     "viper": ViperMethod,
+    "easyref": EasyRefMethod,
+    "bagel": BagelMethod,
+    "fabric": FabricMethod,
     "rewrite": RewriteMethod,
     "text_mean": TextMeanMethod,
     "best_of_n": BestOfNMethod,
+    "lora": LoraMethod,
 }
 """Maker of each method by name, called as `maker(bench, **tuned parameters)`; raises `NotRun` when it cannot run."""
 
@@ -48,6 +56,7 @@ __all__ = [
     "QUICK_METHODS",
     "BaselineAdapter",
     "Bench",
+    "FitsEachPerson",
     "Method",
     "Need",
     "NotRun",

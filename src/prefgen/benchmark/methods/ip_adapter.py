@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from prefgen.adapter import UserTokens
 from prefgen.benchmark.chain import clip_embeddings, paint_tasks
 from prefgen.benchmark.methods.baseline_adapter import BaselineAdapter
 from prefgen.benchmark.methods.protocol import Bench, Need, NotRun
-from prefgen.benchmark.tasks import Task
+from prefgen.benchmark.tasks import Shelf, Task
 from prefgen.core import ModelError
 
 
@@ -17,12 +18,14 @@ class IpAdapterMethod:
     """A decoupled cross-attention over the liked pictures' CLIP embeddings (method: IP-Adapter, arXiv 2308.06721)."""
 
     name = "ip_adapter"
+    weights = "ip_adapter"
+    """The folder of the weights among the baselines."""
     needs: tuple[Need, ...] = ("images", "training")
     training_minutes_per_person = 0.0
 
     def __init__(self, bench: Bench, *, guidance_scale: float = 3.0, like_strength: float = 1.0) -> None:
         self.bench, self.guidance_scale, self.like_strength = bench, guidance_scale, like_strength
-        folder = bench.baselines / self.name
+        folder = bench.baselines / self.weights
         if not (folder / "config.json").exists():
             raise NotRun(f"because there are no weights in {folder.parent.name}/{folder.name}")
         try:
@@ -30,10 +33,14 @@ class IpAdapterMethod:
         except ModelError as error:
             raise NotRun(f"because its weights cannot be used: {error.message}") from error
 
+    def tokens(self, shelf: Shelf) -> UserTokens:
+        """One row of tokens for a shelf."""
+        return self.baseline.tokens(clip_embeddings(self.bench.chain, shelf.liked))
+
     def paint(self, tasks: Sequence[Task]) -> list[np.ndarray]:
         """One picture a task."""
         shelves = {id(t.case.shelf): t.case.shelf for t in tasks}
-        rows = {k: self.baseline.tokens(clip_embeddings(self.bench.chain, s.liked)) for k, s in shelves.items()}
+        rows = {key: self.tokens(shelf) for key, shelf in shelves.items()}
         return paint_tasks(
             self.bench.chain,
             tasks,

@@ -9,3 +9,4 @@ class IpAdapterUserMethod(IpAdapterMethod):
     """`ip_adapter` with our data, steps, tokens and tuning; only the language model and the dislikes are missing."""
 
     name = "ip_adapter_user"
+    weights = "ip_adapter_user"

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
 from prefgen.benchmark.chain import Chain, Sampling
 from prefgen.benchmark.tasks import Task
 
-Need = Literal["images", "dislikes", "comments", "prompts", "words", "truth", "training"]
+Need = Literal["images", "dislikes", "comments", "prompts", "words", "truth", "training", "fitting"]
 """`images`: liked pictures; `dislikes`: disliked ones too; `comments`: what the person wrote of each picture;
-`prompts`: what each was made from; `words`: the taste in words; `truth`: what only a simulation knows; `training`:
-weights of its own, made once for everybody."""
+`prompts`: what each was asked for with (subject and setting, no word of style); `words`: the taste in words; `truth`:
+what only a simulation knows; `training`: weights of its own, made once for everybody; `fitting`: training of its own
+for every person."""
 NEEDS: tuple[Need, ...] = get_args(Need)
 
 
@@ -40,6 +41,14 @@ class Method(Protocol):
     def paint(self, tasks: Sequence[Task]) -> list[np.ndarray]:
         """One uint8 [64, 64, 3] picture a task, each decided by its own task alone."""
         ...
+
+
+@runtime_checkable
+class FitsEachPerson(Protocol):
+    """A method that trains for every person, and says how long."""
+
+    training_seconds: list[float]
+    """Seconds of each training of this run."""
 
 
 @dataclass(frozen=True, kw_only=True)
