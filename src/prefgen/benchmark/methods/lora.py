@@ -76,8 +76,8 @@ class LoraMethod:
 
     @property
     def training_minutes_per_person(self) -> float:
-        """Mean minutes of the trainings so far; nan before the first."""
-        return sum(self.training_seconds) / len(self.training_seconds) / 60 if self.training_seconds else float("nan")
+        """Mean minutes of the trainings so far; 0 before the first."""
+        return sum(self.training_seconds) / max(len(self.training_seconds), 1) / 60
 
     def updates(self, shelf: Shelf) -> LowRankUpdates:
         """A shelf's LoRA, trained on first use."""

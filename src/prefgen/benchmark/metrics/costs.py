@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import count
 
 from prefgen.benchmark.footprint import footprint_of
-from prefgen.benchmark.methods import METHODS, Bench, Method, NotRun
+from prefgen.benchmark.methods import METHODS, Bench, FitsEachPerson, Method, NotRun
 from prefgen.benchmark.results import Results, Row
 from prefgen.benchmark.tasks import Task
 from prefgen.benchmark.tuning import tuned_parameters
@@ -57,6 +57,7 @@ class Costs:
             "network_calls_per_step": took.n_rows / bench.sampling.n_steps,
             "peak_memory_mib": took.memory_mib,
             "weights_mib": took.weights_mib,
-            "training_minutes_per_person": method.training_minutes_per_person,
         }
+        if not isinstance(method, FitsEachPerson):  # whose minutes the run itself has measured
+            figures["training_minutes_per_person"] = method.training_minutes_per_person
         return [Row(method=method.name, metric=metric, value=value, n=1) for metric, value in figures.items()]
