@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fake_judge import reading_of, simple_taste
 from prefgen.agents import Person, Scene
-from prefgen.benchmark.judge import CLASSES, Reading
+from prefgen.benchmark.judge import CLASSES
 from prefgen.benchmark.utility import person_utility, taste_utility, trait_utility
 
 
@@ -41,7 +43,7 @@ def test_probabilities_count_as_far_as_they_go() -> None:
     sure = reading_of(Scene(subject="fox"))
     palette = np.zeros((1, len(CLASSES["palette"])))
     palette[0, CLASSES["palette"].index("gold")], palette[0, CLASSES["palette"].index("teal")] = 0.7, 0.2
-    reading = Reading(classes={**sure.classes, "palette": palette}, traits=sure.traits, structure=sure.structure)
+    reading = replace(sure, classes={**sure.classes, "palette": palette})
     assert taste_utility(reading, simple_taste()).worded[0] == pytest.approx(0.25)
 
 

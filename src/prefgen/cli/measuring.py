@@ -9,7 +9,6 @@ import typer
 
 from prefgen.cli.options import Json, Model
 from prefgen.cli.output import emit, log_to_stderr
-from prefgen.core import ConfigError, nearest_hint
 
 PAINTING, PREDICTION = TASKS = ("painting", "prediction")
 OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the result here.")]
@@ -37,6 +36,8 @@ def bench(
     log_to_stderr()
     if stranger is not None:
         return _stranger(stranger, model, seed, json_)
+    from prefgen.core import ConfigError, nearest_hint
+
     if task not in TASKS:
         raise ConfigError(f"expected a task of {TASKS}, got {task!r}", hint=nearest_hint(task, TASKS))
     names = [name.strip() for name in methods.split(",")] if methods else None
