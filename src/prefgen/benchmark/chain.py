@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -93,6 +93,12 @@ def user_tokens(chain: Chain, profile: Any) -> UserTokens:
 def tokens_of_shelf(chain: Chain, shelf: Shelf) -> UserTokens:
     """The tokens of a profile made from a shelf's pictures and labels alone."""
     return user_tokens(chain, chain.profile(liked=shelf.liked, disliked=shelf.disliked))
+
+
+def tokens_of_shelves(shelves: Sequence[Shelf], tokens: Callable[[Shelf], UserTokens]) -> list[UserTokens]:
+    """One row of tokens for each of `shelves`; a shelf that stands there several times is read once."""
+    rows = {key: tokens(shelf) for key, shelf in {id(shelf): shelf for shelf in shelves}.items()}
+    return [rows[id(shelf)] for shelf in shelves]
 
 
 def pictures_as_array(pictures: Sequence[Image.Image]) -> list[np.ndarray]:

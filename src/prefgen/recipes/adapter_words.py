@@ -27,6 +27,7 @@ from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.people_features import N_VARIANTS, PeopleFeatures
+from prefgen.recipes.presets import Preset
 from prefgen.recipes.twins import Twins
 
 BATCH = 128
@@ -148,6 +149,19 @@ class PeopleWords:
         return {"loss": parts["words"] + MMD_WEIGHT * parts["mmd"] + OWN_STRING_WEIGHT * parts["own"], **parts}
 
 
+def word_settings(p: Preset) -> LoopSettings:
+    """How long and how fast tokens learn words, ours and a baseline's alike."""
+    return LoopSettings(
+        n_samples=p.adapter_word_samples,
+        batch_size=BATCH,
+        learning_rate=1e-3,
+        ema_decay=0.995,
+        weight_decay=0.05,
+        decay_fraction=0.5,
+        bf16=False,
+    )
+
+
 def learn_words(
     c: Context,
     name: str,
@@ -176,15 +190,7 @@ def learn_words(
             parts["echo"] = parts["echo"] + echo_loss(spoken, seen)
         return {**parts, "loss": parts["loss"] + parts["pictures"] + ECHO_WEIGHT * parts["echo"]}
 
-    settings = LoopSettings(
-        n_samples=p.adapter_word_samples,
-        batch_size=BATCH,
-        learning_rate=1e-3,
-        ema_decay=0.995,
-        weight_decay=0.05,
-        decay_fraction=0.5,
-        bf16=False,
-    )
+    settings = word_settings(p)
     made_from = fingerprint(*(c.out / part for part in frozen))
     loop = Loop(f"{name}-words", c.work, module, loss, settings, None, made_from=made_from)
     loop.run(c.deadline)

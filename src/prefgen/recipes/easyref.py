@@ -30,6 +30,7 @@ from prefgen.recipes.adapter_words import (
     echo_loss,
     scene_targets,
     word_loss,
+    word_settings,
     word_states,
     word_targets,
 )
@@ -39,7 +40,7 @@ from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.latent_eye import weighted_eye
 from prefgen.recipes.liked_rows import LikedRows, taught_loss
-from prefgen.recipes.loop import Loop, LoopSettings
+from prefgen.recipes.loop import Loop
 from prefgen.recipes.people_features import PEOPLE_A_FILE, PeopleFeatures, loaded_mllm, people_features
 from prefgen.recipes.population import person_pictures, population
 
@@ -156,15 +157,7 @@ def learn_reference_words(c: Context, reader: ReferenceReader, liked: LikedState
         }
         return {"loss": losses["words"] + losses["pictures"] + ECHO_WEIGHT * losses["echo"], **losses}
 
-    settings = LoopSettings(
-        n_samples=p.adapter_word_samples,
-        batch_size=BATCH,
-        learning_rate=1e-3,
-        ema_decay=0.995,
-        weight_decay=0.05,
-        decay_fraction=0.5,
-        bf16=False,
-    )
+    settings = word_settings(p)
     made_from = fingerprint(*(c.out / part for part in ("text_encoder", "image_encoder", "mllm")))
     loop = Loop("easyref-words", c.work, reader, loss, settings, None, made_from=made_from)
     loop.run(c.deadline)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from prefgen.adapter import UserTokens, load_adapter
-from prefgen.benchmark.chain import paint_tasks
+from prefgen.benchmark.chain import paint_tasks, tokens_of_shelves
 from prefgen.benchmark.methods.protocol import Bench, Need, NotRun
 from prefgen.benchmark.tasks import Shelf, Task
 from prefgen.core import ModelError
@@ -48,14 +48,12 @@ class EasyRefMethod:
 
     def paint(self, tasks: Sequence[Task]) -> list[np.ndarray]:
         """One picture a task; each shelf is read once."""
-        shelves = {id(t.case.shelf): t.case.shelf for t in tasks}
-        rows = {key: self.tokens(shelf) for key, shelf in shelves.items()}
         return paint_tasks(
             self.bench.chain,
             tasks,
             self.bench.sampling,
             guidance_scale=self.guidance_scale,
-            tokens=[rows[id(t.case.shelf)] for t in tasks],
+            tokens=tokens_of_shelves([t.case.shelf for t in tasks], self.tokens),
             adapter=self.adapter,
             like_strength=self.like_strength,
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from prefgen.adapter import UserTokens
-from prefgen.benchmark.chain import clip_embeddings, paint_tasks
+from prefgen.benchmark.chain import clip_embeddings, paint_tasks, tokens_of_shelves
 from prefgen.benchmark.methods.baseline_adapter import BaselineAdapter
 from prefgen.benchmark.methods.protocol import Bench, Need, NotRun
 from prefgen.benchmark.tasks import Shelf, Task
@@ -39,14 +39,12 @@ class IpAdapterMethod:
 
     def paint(self, tasks: Sequence[Task]) -> list[np.ndarray]:
         """One picture a task."""
-        shelves = {id(t.case.shelf): t.case.shelf for t in tasks}
-        rows = {key: self.tokens(shelf) for key, shelf in shelves.items()}
         return paint_tasks(
             self.bench.chain,
             tasks,
             self.bench.sampling,
             guidance_scale=self.guidance_scale,
-            tokens=[rows[id(t.case.shelf)] for t in tasks],
+            tokens=tokens_of_shelves([t.case.shelf for t in tasks], self.tokens),
             adapter=self.baseline.adapter,
             like_strength=self.like_strength,
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from prefgen.adapter import UserAdapter, UserTokens
-from prefgen.benchmark.chain import paint_tasks, tokens_of_shelf
+from prefgen.benchmark.chain import paint_tasks, tokens_of_shelf, tokens_of_shelves
 from prefgen.benchmark.methods.protocol import Bench, Need
 from prefgen.benchmark.tasks import Shelf, Task
 
@@ -36,14 +36,12 @@ class PrefGenMethod:
 
     def paint(self, tasks: Sequence[Task]) -> list[np.ndarray]:
         """One picture a task; each shelf is embedded once."""
-        shelves = {id(shelf): shelf for shelf in map(self.shelf, tasks)}
-        rows = {key: self.tokens(shelf) for key, shelf in shelves.items()}
         return paint_tasks(
             self.bench.chain,
             tasks,
             self.bench.sampling,
             guidance_scale=self.guidance_scale,
-            tokens=[rows[id(self.shelf(t))] for t in tasks],
+            tokens=tokens_of_shelves([self.shelf(t) for t in tasks], self.tokens),
             adapter=self.adapter,
             like_strength=self.like_strength,
             dislike_strength=self.dislike_strength,
