@@ -82,7 +82,7 @@ def test_a_shipped_model_is_trained_on_and_nothing_else_of_it_is_touched(trained
     assert before.keys() == after.keys()
     rivals = files_under(trained / "shipped" / "baselines"), files_under(tmp_path / "shipped" / "baselines")
     assert rivals[0].keys() == rivals[1].keys()
-    heard = [name for name in rivals[0] if name.endswith("like.safetensors")]
+    heard = [name for name in rivals[0] if name.endswith("/like.safetensors")]
     assert len(heard) == 4
     assert all(rivals[0][name] != rivals[1][name] for name in heard)
 
