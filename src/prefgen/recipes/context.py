@@ -22,7 +22,7 @@ class Context:
     out: Path
     deadline: Deadline
     start: Path | None = None
-    """A finished model's folder whose weights `BEGIN_AGAIN` stages train on from; `out` holds a copy of it."""
+    """A finished model's folder, of which `out` holds a copy: generator, adapter and baselines train on from there."""
 
     def begins_again(self, stage: str) -> bool:
         """Whether a stage that `out` shows as finished is to be trained on from there, and has not been yet."""

@@ -9,9 +9,6 @@ import torch
 from prefgen.core import ModelError
 from prefgen.recipes.checkpoint import cast_copy
 
-BEGIN_AGAIN = ("generator", "adapter", "baselines")
-"""Stages that train on from a finished model's weights; every other part of it is taken over as it is."""
-
 
 def begin_from(source: Path, out: Path) -> None:
     """Copies a finished model folder, and `baselines` and `judges` beside it, in full precision to where `out` lies.

@@ -1,7 +1,8 @@
 """What each method costs: network calls, memory, and training for every new person.
 
 One picture is painted for somebody nobody has met, so that the reading of the history is part of it and no cache helps.
-Calls and memory are counted (see `footprint`); minutes of training are declared by the method, with what else it needs.
+Calls and memory are counted (see `footprint`); minutes of training are declared by the method, with what else it needs,
+but those of a method that trains for every person, which the run measures.
 """
 
 from __future__ import annotations
