@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from prefgen.adapter import UserTokens, concatenate_users, with_unconditional
+from prefgen.adapter import UserTokens, concatenate_users, facet_of, with_unconditional
 from prefgen.core import InputError
 from tiny_diffusion import random_tokens
 
@@ -32,6 +32,28 @@ def test_unconditional_rows_come_first() -> None:
     assert torch.equal(with_unconditional(tokens, other).dislike, torch.cat([other.dislike, tokens.dislike]))
     with pytest.raises(InputError, match="expected 2 rows"):
         with_unconditional(tokens, random_tokens(1))
+
+
+def shown(seed: int, variety: float, n_rows: int = 4) -> int:
+    """Which of a person's rows a picture of this seed shows."""
+    tokens = UserTokens(like=torch.arange(float(n_rows))[:, None, None].expand(-1, 2, 3))
+    row = facet_of(tokens, seed, variety)
+    assert len(row) == 1
+    return int(row.like[0, 0, 0])
+
+
+def test_without_variety_or_facets_every_picture_shows_the_whole_taste() -> None:
+    assert {shown(seed, 0.0) for seed in range(50)} == {0}
+    assert {shown(seed, 1.0, n_rows=1) for seed in range(50)} == {0}
+
+
+@pytest.mark.parametrize("first", [0, 7, 2**40 + 3])
+def test_seeds_that_follow_each_other_share_the_facets_evenly(first: int) -> None:
+    rows = [shown(first + k, 0.6) for k in range(20)]
+    counts = [rows.count(row) for row in range(4)]
+    assert 7 <= counts[0] <= 9, counts
+    assert all(3 <= n <= 5 for n in counts[1:]), counts
+    assert {shown(first + k, 1.0) for k in range(8)} == {1, 2, 3}
 
 
 def test_shapes_are_checked_and_dtype_moves() -> None:

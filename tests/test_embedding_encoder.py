@@ -9,7 +9,7 @@ import torch
 
 from prefgen.core import ModelError
 from prefgen.embedding import SideFeatures, UserEncoder, UserEncoderConfig
-from prefgen.embedding.election import elected
+from prefgen.embedding.election import MAX_FACETS, elected, facets
 
 CONFIG = UserEncoderConfig(
     d_lm=4, d_clip=5, d_text=8, d_cross=6, n_tokens=3, sem_layers=(0,), core_layers=(1,), vote_width=12
@@ -86,7 +86,45 @@ def test_a_person_of_one_picture_is_that_picture_and_without_an_election_the_who
     whole = torch.randn(3, 6)
     with torch.no_grad():
         chosen = encoder.person_tokens("like", whole, (seen, torch.ones(1)), nothing)
-        torch.testing.assert_close(chosen, encoder.like.picture_tokens(seen)[0])
-        assert torch.equal(encoder.person_tokens("like", whole, nothing, (seen, torch.ones(1))), whole)
+        torch.testing.assert_close(chosen, encoder.like.picture_tokens(seen))
+        assert torch.equal(encoder.person_tokens("like", whole, nothing, (seen, torch.ones(1))), whole[None])
         plain = UserEncoder(CONFIG).eval()
-        assert torch.equal(plain.person_tokens("like", whole, (seen, torch.ones(1)), nothing), whole)
+        assert torch.equal(plain.person_tokens("like", whole, (seen, torch.ones(1)), nothing), whole[None])
+
+
+def facets_of(*pictures: tuple[float, float], voices: list[float] | None = None) -> list[list[float]]:
+    """What is elected and its facets, of pictures with two tokens each: [[first token, second token], …]."""
+    candidates = torch.tensor(pictures)[..., None].expand(-1, -1, 4).clone()
+    weights = torch.ones(len(pictures)) if voices is None else torch.tensor(voices)
+    far = torch.full(candidates.shape[1:], 99.0)
+    found = facets(candidates, weights, candidates[:0], torch.ones(0), far, 0.25)
+    return found[..., 0].tolist()
+
+
+def test_who_likes_two_things_has_a_facet_of_each_and_of_no_blend():
+    two_tastes = [(1.0, 2.0), (5.0, 6.0), (1.0, 2.0), (5.0, 6.0), (1.0, 2.0)]
+    assert facets_of(*two_tastes) == [[1.0, 2.0], [1.0, 2.0], [5.0, 6.0]]
+
+
+def test_one_taste_has_one_facet_and_one_picture_none():
+    assert facets_of((1.0, 2.0), (1.0, 2.0)) == [[1.0, 2.0], [1.0, 2.0]]
+    assert facets_of((1.0, 2.0)) == [[1.0, 2.0]]
+
+
+def test_a_picture_without_a_voice_leads_no_facet():
+    assert facets_of((1.0, 2.0), (5.0, 6.0), (1.0, 2.0), voices=[1.0, 0.1, 1.0]) == [[1.0, 2.0], [1.0, 2.0]]
+    assert facets_of((1.0, 2.0), (5.0, 6.0), voices=[0.0, 0.0]) == [[1.0, 2.0]], "nobody is trusted, nobody leads"
+
+
+def test_facets_are_bounded_and_the_heaviest_lead():
+    many = [(float(i), float(i)) for i in range(0, 40, 2)]
+    found = facets_of(*many, voices=[1.0] * 19 + [2.0])
+    assert len(found) == 1 + MAX_FACETS
+    assert found[-1] == [38.0, 38.0]
+
+
+def test_what_is_disliked_leads_no_facet_towards_it():
+    candidates = torch.tensor([1.0, 5.0, 5.1])[:, None, None].expand(-1, 1, 4).clone()
+    far = torch.full((1, 4), 99.0)
+    found = facets(candidates, torch.ones(3), candidates[1:], 3 * torch.ones(2), far, 0.25)
+    assert found[0, 0, 0] == 1.0

@@ -11,6 +11,7 @@ import torch
 
 from conftest import plain
 from prefgen import PrefGen, Profile
+from prefgen.adapter import UserTokens, concatenate_users
 from prefgen.core import ConfigError, InputError, ModelError, PrefGenError, ProfileError
 from prefgen.pipeline import PrefGenOutput
 from prefgen.pipeline.loading import check_whole, device_named, dtype_named, folder_of
@@ -39,6 +40,16 @@ def test_a_person_changes_the_picture_and_each_side_is_heard(model, me):
         pixels(model(PROMPT, me, seed=1, like_strength=a, dislike_strength=b)) for a, b in ((1, 1), (1, 0), (0, 1))
     ]
     assert len({alone[0], *(one[0] for one in heard)}) == 4
+
+
+def test_variety_shows_facets_of_a_taste_and_none_of_them_without(model, me):
+    ours = model.embed(me)
+    tastes = [ours.row(0), UserTokens(like=-ours.like[:1], dislike=ours.dislike[:1])]
+    faceted = me.with_tokens(concatenate_users(tastes))
+    whole, facet = (pixels(model(PROMPT, me.with_tokens(taste), seed=[4])) for taste in tastes)
+    assert whole != facet
+    assert pixels(model(PROMPT, faceted, seed=[4], variety=0.0)) == whole
+    assert pixels(model(PROMPT, faceted, seed=[4], variety=1.0)) == facet
 
 
 def test_strangers_in_the_batch_do_not_matter(model, me):
@@ -101,6 +112,8 @@ def test_separate_guidance_negative_prompts_and_callbacks_reach_the_pipeline(mod
         ({"prompt": PROMPT, "negative_prompt": ["a", "b"]}, InputError),
         ({"prompt": PROMPT, "like_strength": float("nan")}, ConfigError),
         ({"prompt": PROMPT, "num_inference_steps": 0}, ConfigError),
+        ({"prompt": PROMPT, "variety": 1.5}, ConfigError),
+        ({"prompt": PROMPT, "variety": float("nan")}, ConfigError),
     ],
 )
 def test_mistakes_are_named(model, arguments, error):

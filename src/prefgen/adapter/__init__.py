@@ -1,6 +1,7 @@
 """Decoupled user cross-attention: inject it into a UNet, say whose taste to hear and how strongly, eject it."""
 
 from prefgen.adapter.checkpoint import load_adapter, load_ip_adapter_state, save_adapter, to_ip_adapter_state
+from prefgen.adapter.facets import facet_of
 from prefgen.adapter.tokens import GROUPS, Group, UserTokens, concatenate_users, with_unconditional
 from prefgen.adapter.user_adapter import UserAdapter, cross_attentions
 
@@ -11,6 +12,7 @@ __all__ = [
     "UserTokens",
     "concatenate_users",
     "cross_attentions",
+    "facet_of",
     "load_adapter",
     "load_ip_adapter_state",
     "save_adapter",

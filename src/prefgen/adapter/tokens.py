@@ -53,6 +53,11 @@ class UserTokens:
         like, dislike = (None if t is None else t.to(device=device, dtype=dtype) for t in (self.like, self.dislike))
         return UserTokens(like=like, dislike=dislike)
 
+    def row(self, place: int) -> UserTokens:
+        """One row alone."""
+        like, dislike = (None if t is None else t[place : place + 1] for t in (self.like, self.dislike))
+        return UserTokens(like=like, dislike=dislike)
+
     def repeat(self, n_images: int) -> UserTokens:
         """Each row `n_images` times in a row: the order of a pipeline's `num_images_per_prompt`."""
         like, dislike = (None if t is None else t.repeat_interleave(n_images, dim=0) for t in (self.like, self.dislike))

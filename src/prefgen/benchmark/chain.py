@@ -54,7 +54,7 @@ class Chain(Protocol):
         ...
 
     def embed(self, profile: Any) -> Any:
-        """The profile's tokens: one row of `UserTokens`, or a mapping of both groups."""
+        """The profile's tokens: rows of `UserTokens`, or a mapping of both groups."""
         ...
 
     def explain(self, profile: Any) -> Any:
@@ -76,18 +76,18 @@ class Sampling:
 
 
 def user_tokens(chain: Chain, profile: Any) -> UserTokens:
-    """A profile's tokens as one row."""
+    """A profile's tokens: a row for the whole taste, then one for each facet."""
     tokens = chain.embed(profile)
     if isinstance(tokens, UserTokens):
         return tokens
     if not isinstance(tokens, Mapping):
         raise ModelError(f"expected `embed` to give UserTokens or a mapping of groups, got {type(tokens).__name__}")
 
-    def row(name: str) -> Tensor | None:
+    def rows(name: str) -> Tensor | None:
         group = tokens.get(name)
-        return None if group is None else group.reshape(1, *group.shape[-2:])
+        return None if group is None else group.reshape(-1, *group.shape[-2:])
 
-    return UserTokens(like=row("like"), dislike=row("dislike"))
+    return UserTokens(like=rows("like"), dislike=rows("dislike"))
 
 
 def tokens_of_shelf(chain: Chain, shelf: Shelf) -> UserTokens:

@@ -28,17 +28,20 @@ _ADAPTER = tuple(
     {"guidance_scale": g, "like_strength": s}
     for g, s in ((2.0, 1.0), (3.0, 0.6), (3.0, 1.0), (3.0, 1.4), (4.0, 0.6), (4.0, 1.0), (4.0, 1.4), (5.5, 1.0))
 )
+_VARIETY = 0.4
+"""Share of pictures that show one facet of a taste: given, not swept. It costs utility and buys coverage and both
+tastes of who has two, which no sweep asks for (dev/LOG.md, section 8)."""
 _OURS = tuple(
-    {"guidance_scale": g, "like_strength": s, "dislike_strength": d}
+    {"guidance_scale": g, "like_strength": s, "dislike_strength": d, "variety": _VARIETY}
     for g, s, d in (
-        (2.0, 1.0, 0.5),
-        (3.0, 0.6, 0.3),
-        (3.0, 0.7, 0.3),
         (3.0, 0.8, 0.3),
-        (3.0, 0.9, 0.3),
-        (4.0, 0.6, 0.3),
+        (3.0, 1.0, 0.3),
         (4.0, 0.7, 0.3),
         (4.0, 0.8, 0.3),
+        (4.0, 0.8, 0.5),
+        (4.0, 0.9, 0.3),
+        (4.0, 1.0, 0.3),
+        (5.0, 0.9, 0.3),
     )
 )
 _INSTANTSTYLE = tuple(

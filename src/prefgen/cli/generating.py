@@ -25,6 +25,7 @@ from prefgen.cli.options import (
     ProfilePath,
     Seed,
     Steps,
+    Variety,
 )
 from prefgen.cli.output import emit, note
 
@@ -41,6 +42,7 @@ def generate(
     negative: Annotated[str | None, typer.Option("--negative", help="What not to paint.")] = None,
     like_strength: LikeStrength = None,
     dislike_strength: DislikeStrength = None,
+    variety: Variety = None,
     guidance: Guidance = None,
     user_guidance: Annotated[
         float | None, typer.Option("--user-guidance", help="Guide towards the person separately (half as slow again).")
@@ -68,6 +70,7 @@ def generate(
         "negative_prompt": negative,
         "like_strength": like_strength,
         "dislike_strength": dislike_strength,
+        "variety": variety,
         "guidance_scale": guidance,
         "user_guidance_scale": user_guidance,
         "num_inference_steps": steps,

@@ -47,6 +47,9 @@ Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the fir
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps (default: the model's).")]
 Guidance = Annotated[float | None, typer.Option("--guidance", help="Guidance towards the prompt.")]
 LikeStrength = Annotated[float | None, typer.Option("--like-strength", help="How strongly likes are heard; 0: not.")]
+Variety = Annotated[
+    float | None, typer.Option("--variety", help="Share of pictures that show one facet of the taste, 0 to 1.")
+]
 DislikeStrength = Annotated[
     float | None, typer.Option("--dislike-strength", help="How strongly dislikes are heard; 0: not.")
 ]

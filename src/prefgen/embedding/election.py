@@ -4,15 +4,25 @@ A taste shows in a picture with some probability, so what a few pictures say of 
 and "teal" is neither, and a network that learned to hear single pictures hears mush (measured: dev/LOG.md). So each
 token is elected: pictures vote for what is like their own token, the other side's pictures vote against it, and the
 token that the whole embedding makes of everything counts as some pictures more (ours; a mode where e_u is a mean).
+
+Who likes two things gets the commoner one that way, every time. So each picture also leads an election of its own, in
+which the others vote the more the more they are like it: a *facet* of the taste, whole where the mean of two tastes
+would be neither (ours).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 WHOLE = 2.0
 """The whole embedding's voice, in pictures."""
+MAX_FACETS = 8
+"""At most so many facets of a taste: those of the pictures with the strongest voices, the latest first among equals."""
+LEADING_VOICE = 0.5
+"""A picture leads an election if its voice is at least this share of the strongest: slips of the hand lead none."""
 
 
 def likeness(a: Tensor, b: Tensor, width: float) -> Tensor:
@@ -40,3 +50,33 @@ def elected(
             votes = votes - likeness(mine, opponents[:, k], width) @ against_weights
         chosen.append(candidates[int(votes.argmax()), k])
     return torch.stack(chosen)
+
+
+def facets(
+    candidates: Tensor, weights: Tensor, against: Tensor, against_weights: Tensor, whole: Tensor, width: float
+) -> Tensor:
+    """The elected tokens, then those of each facet, [1 + n_facets, n_tokens, d]; arguments as in `elected`.
+
+    A facet is elected by voices that are multiplied by how like a picture is to the leading one, on average over its
+    tokens; the other side's voices shrink by as much in all. Facets that are elected alike are one.
+    """
+    weights, against_weights = weights.float(), against_weights.float()
+    found = [elected(candidates, weights, against, against_weights, whole, width)]
+    tokens = candidates.detach().float().unbind(1)
+    alike = torch.stack([likeness(one, one, width) for one in tokens]).mean(0)
+    for leader in _leaders(weights.tolist()):
+        voices = weights * alike[leader]
+        less = against_weights * (voices.sum() / weights.sum())
+        facet = elected(candidates, voices, against, less, whole, width)
+        if not any(torch.equal(facet, other) for other in found[1:]):
+            found.append(facet)
+    return torch.stack(found)
+
+
+def _leaders(voices: Sequence[float]) -> list[int]:
+    """Places of the pictures that lead a facet, in the order of the history."""
+    strongest = max(voices)
+    if strongest <= 0 or len(voices) < 2:
+        return []
+    may = [place for place, voice in enumerate(voices) if voice >= LEADING_VOICE * strongest]
+    return sorted(sorted(may, key=lambda place: (-voices[place], -place))[:MAX_FACETS])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from prefgen.alignment import Projector
 from prefgen.core import ModelError
-from prefgen.embedding.election import elected
+from prefgen.embedding.election import facets
 from prefgen.embedding.features import SideFeatures
 
 PARTS = ("sem", "core", "img")
@@ -146,15 +146,16 @@ class UserEncoder(nn.Module):
     def person_tokens(
         self, name: str, whole: Tensor, own: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor]
     ) -> Tensor:
-        """A side's tokens [n_tokens, d_cross], from `whole` [n_tokens, d_cross], those of its whole embedding.
+        """A side's tokens [1 + n_facets, n_tokens, d_cross], from `whole` [n_tokens, d_cross], those of its whole
+        embedding: all of the taste first, then its facets (`prefgen.embedding.election`).
 
         `own` and `others` are CLIP embeddings [n, d_clip] and weights [n] of this side's pictures and of the other's.
-        Without `election_width`, or without pictures, `whole` as it is.
+        Without `election_width`, or without pictures, `whole` alone.
         """
         if not self.config.election_width or not len(own[0]):
-            return whole
+            return whole[None]
         side = self.side(name)
-        return elected(
+        return facets(
             side.picture_tokens(own[0]),
             own[1].to(whole),
             side.picture_tokens(others[0]) if len(others[0]) else whole.new_zeros(0, *whole.shape),

@@ -23,6 +23,7 @@ class Defaults:
     guidance_scale: float = 3.0
     like_strength: float = 1.0
     dislike_strength: float = 1.0
+    variety: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

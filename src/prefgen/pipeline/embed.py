@@ -17,7 +17,7 @@ from prefgen.pipeline.ports import PreferenceModel, SideStates, TextEmbedding, n
 from prefgen.pipeline.trust import trust_in_labels
 from prefgen.pipeline.word_edits import WordEdits, edited_sem
 
-EMBEDDING_VERSION = 3
+EMBEDDING_VERSION = 4
 """Raised whenever this computation changes: it is part of a model's hash, so that older profiles are refused."""
 
 
@@ -42,7 +42,8 @@ def picture_features(images: Sequence[Image.Image], image_encoder: Any, feature_
 
 @torch.no_grad()
 def person_tokens(history: History, edits: WordEdits, encoders: Encoders) -> UserTokens:
-    """One row of user tokens, float32 on the CPU. A side of which nothing is known is nobody: zeros.
+    """A person's user tokens, float32 on the CPU: a row for the taste as a whole, then one for each facet of what is
+    liked, all with the same dislikes. A side of which nothing is known is nobody: zeros.
 
     A pure function of the (stored) history and the edits.
     """
@@ -57,7 +58,7 @@ def person_tokens(history: History, edits: WordEdits, encoders: Encoders) -> Use
     like, dislike = (
         _side_tokens(side, history.items, getattr(states, side), features, voices, edits, encoders) for side in SIDES
     )
-    return UserTokens(like=like, dislike=dislike)
+    return UserTokens(like=like, dislike=dislike[:1].repeat(len(like), 1, 1))
 
 
 @torch.no_grad()
@@ -96,9 +97,9 @@ def _side_tokens(
     edits: WordEdits,
     e: Encoders,
 ) -> Tensor:
-    """Tokens [1, n_tokens, d_cross]. A side with words and no picture speaks through `ê_sem` alone; with both,
-    words move the tokens of the pictures by as much as they move those of the whole embedding. `voices` [n_items] are
-    the pictures' weights in the election."""
+    """Tokens [1 + n_facets, n_tokens, d_cross]. A side with words and no picture speaks through `ê_sem` alone; with
+    both, words move the tokens of the pictures by as much as they move those of the whole embedding. `voices` [n_items]
+    are the pictures' weights in the election."""
     encoder, config = e.user_encoder.side(side), e.user_encoder.config
     where = _place(e)
     own, others = (_pictures(items, features, voices, same=same, side=side) for same in (True, False))
@@ -118,7 +119,7 @@ def _side_tokens(
         return edited.float().cpu()
     pictures = [(seen.to(where), weight.to(where)) for seen, weight in (own, others)]
     chosen = e.user_encoder.person_tokens(side, plain[0], pictures[0], pictures[1])
-    return (chosen + (edited[0] - plain[0]))[None].float().cpu()
+    return (chosen + (edited - plain)).float().cpu()
 
 
 def _pictures(

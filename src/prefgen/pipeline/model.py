@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from prefgen.adapter import UserAdapter, UserTokens, concatenate_users, load_adapter
+from prefgen.adapter import UserAdapter, UserTokens, concatenate_users, facet_of, load_adapter
 from prefgen.core import ConfigError, History, InputError, ModelError, ProfileError
 from prefgen.diffusion import sample
 from prefgen.embedding import UserEncoder, word_states
@@ -194,7 +194,8 @@ class PrefGen:
         return self.with_embedding(Profile(model_sha256=self.sha256, history=stored_history(history)))
 
     def embed(self, profile: Profile) -> UserTokens:
-        """A profile's embedding, one row of user tokens: a pure function of history, edits and model.
+        """A profile's embedding, a row of user tokens for the whole taste and one for each facet: a pure function of
+        history, edits and model.
 
         It is taken from the profile or from an earlier call where one of them has it.
 
@@ -238,6 +239,7 @@ class PrefGen:
         seed: int | Sequence[int] | None = None,
         like_strength: float | None = None,
         dislike_strength: float | None = None,
+        variety: float | None = None,
         user_guidance_scale: float | None = None,
         callback_on_step_end: StepCallback | None = None,
         output_type: OutputType = "pil",
@@ -249,8 +251,10 @@ class PrefGen:
         `profile` is one person for all prompts, or one (or None) for each; None is the plain pipeline, and so are
         strengths of 0. A picture depends on its own prompt, person and seed alone: give one generator a picture, or one
         from which a seed is drawn for each, or `seed` (seed, seed + 1, …; or one each). What is left out is the model's
-        default (`model.card.default`). `user_guidance_scale` guides towards the person separately, at half as much work
-        again. The rest is as in diffusers; `batch_size` bounds how many pictures are painted at once.
+        default (`model.card.default`). `variety` is the share of seeds, 0 to 1, that show one facet of the taste (what
+        one liked picture and those like it have in common) in place of all of it; without it who likes two things gets
+        the commoner one. `user_guidance_scale` guides towards the person separately, at half as much work again. The
+        rest is as in diffusers; `batch_size` bounds how many pictures are painted at once.
 
         Raises:
             InputError: counts that do not fit each other, or a call from another call's `callback_on_step_end`.
@@ -261,9 +265,11 @@ class PrefGen:
             raise InputError(f"expected num_images_per_prompt and batch_size of 1 or more, got {n} and {batch_size}")
         prompts = _texts(prompt, "prompts")
         self._warn_of_unknown_words(prompts)
+        variety = self._variety(variety)
         people = self._people(profile, len(prompts), n)
         negatives = None if negative_prompt is None else _per_prompt(negative_prompt, len(prompts), n)
         seeding = Seeding.of(len(prompts) * n, generator=generator, seed=seed)
+        heard = [None if who is None else facet_of(who, one, variety) for who, one in zip(people, seeding.seeds)]
         settings = self._settings(guidance_scale, num_inference_steps, like_strength, dislike_strength)
         check_pipeline_settings(self.pipe, output_type, user_guidance_scale, pipeline_arguments)
         if negatives is not None:
@@ -275,7 +281,7 @@ class PrefGen:
                 self.pipe,
                 self.adapter,
                 prompts[part],
-                _rows(people, part),
+                _rows(heard, part),
                 generators=seeding.generators[part],
                 negative_prompt=None if negatives is None else negatives[part],
                 user_guidance_scale=user_guidance_scale,
@@ -372,12 +378,14 @@ class PrefGen:
                 hint="prefgen profile rebuild FILE (or model.rebuild(profile)) reads its pictures again",
             )
         config, tokens = self.user_encoder.config, profile.tokens
-        shape = (1, config.n_tokens, config.d_cross)
-        if tokens is not None and not all(t is not None and t.shape == shape for t in (tokens.like, tokens.dislike)):
+        shape = (config.n_tokens, config.d_cross)
+        if tokens is not None and not all(
+            t is not None and t.shape[1:] == shape for t in (tokens.like, tokens.dislike)
+        ):
             raise ProfileError("the profile's tokens do not fit the model", hint="prefgen profile rebuild FILE")
 
     def _people(self, profile: object, n_prompts: int, n_images: int) -> list[UserTokens | None]:
-        """One row of tokens, or None, for each picture."""
+        """The tokens of whom each picture is for, or None."""
         if profile is None or isinstance(profile, Profile):
             people = [profile] * n_prompts
         elif isinstance(profile, Sequence) and not isinstance(profile, str):
@@ -388,6 +396,12 @@ class PrefGen:
             raise InputError(f"expected one profile for each of {n_prompts} prompts, got {len(people)}")
         tokens = [None if person is None else self.embed(person) for person in people]
         return [row for row in tokens for _ in range(n_images)]
+
+    def _variety(self, variety: float | None) -> float:
+        chosen = self.card.default.variety if variety is None else variety
+        if not 0 <= chosen <= 1:
+            raise ConfigError(f"expected a variety from 0 to 1, got {variety}")
+        return chosen
 
     def _settings(
         self, guidance: float | None, n_steps: int | None, like: float | None, dislike: float | None

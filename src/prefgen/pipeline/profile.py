@@ -25,9 +25,9 @@ _log = logging.getLogger("prefgen")
 class Profile:
     """What one person likes and dislikes, made by `PrefGen.profile` or read by `Profile.load`. It never changes.
 
-    `history` holds small copies of the pictures and is None in a shared profile; `tokens` is the cached embedding, one
-    row of a `UserTokens` on the CPU in float32, or None until a model computes it. It is a pure function of model,
-    history and edits.
+    `history` holds small copies of the pictures and is None in a shared profile; `tokens` is the cached embedding, a
+    `UserTokens` on the CPU in float32 (first the whole taste, then its facets), or None until a model computes it. It
+    is a pure function of model, history and edits.
     """
 
     model_sha256: str
@@ -134,7 +134,7 @@ class Profile:
         contents = unpack(data, any_version=any_version)
         tokens = None
         if contents.tokens is not None:
-            like, dislike = (torch.from_numpy(contents.tokens[side].copy())[None] for side in ("like", "dislike"))
+            like, dislike = (torch.from_numpy(contents.tokens[side].copy()) for side in ("like", "dislike"))
             tokens = UserTokens(like=like, dislike=dislike)
         return cls(model_sha256=contents.model_sha256, history=contents.history, edits=contents.edits, tokens=tokens)
 
@@ -190,7 +190,7 @@ class Profile:
     def _contents(self) -> Contents:
         tokens = None
         if self.tokens is not None and self.tokens.like is not None and self.tokens.dislike is not None:
-            tokens = {"like": self.tokens.like[0].numpy(), "dislike": self.tokens.dislike[0].numpy()}
+            tokens = {"like": self.tokens.like.numpy(), "dislike": self.tokens.dislike.numpy()}
         return Contents(model_sha256=self.model_sha256, history=self.history, edits=self.edits, tokens=tokens)
 
 

@@ -1,9 +1,9 @@
 """The profile file: one safetensors file, read as if a stranger had sent it.
 
 Tensors: `picture.0000`, … uint8 [height, width, 3] in the order of the history, and `tokens.like`, `tokens.dislike`
-float32 [n_tokens, d_cross], the cached embedding. One metadata entry, `prefgen.profile`, holds JSON with sorted keys:
-`version`, `prefgen`, `model` (sha256 of the model), `kind` (full or shared), `items` (sha256, side, weight, time_s,
-aspect, prompt, comment), `edits`, and `of`, the sha256 of the history and edits that the tokens were computed from.
+float32 [n_rows, n_tokens, d_cross], the cached embedding. One metadata entry, `prefgen.profile`, holds JSON with sorted
+keys: `version`, `prefgen`, `model` (sha256 of the model), `kind` (full or shared), `items` (sha256, side, weight,
+time_s, aspect, prompt, comment), `edits`, and `of`, the sha256 of the history and edits the tokens were computed from.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from prefgen.history import MAX_TEXT_LETTERS, MAX_WEIGHT
 from prefgen.pipeline.stored import MAX_ITEMS, MAX_STORED_PX
 from prefgen.pipeline.word_edits import WordEdits
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_FILE_BYTES = 512 * 2**20
 _MAX_HEADER_BYTES = 16 * 2**20
-_MAX_TOKENS, _MAX_WIDTH = 1024, 32_768
+_MOST = (64, 1024, 32_768)
+"""Rows, tokens and width of an embedding, at most."""
 _KEY = "prefgen.profile"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ITEM_KEYS = {"sha256", "side", "weight", "time_s", "aspect", "prompt", "comment"}
@@ -39,7 +40,8 @@ _REBUILD = "prefgen profile rebuild FILE"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Contents:
-    """What a profile file holds. `history` is None in a shared one; `tokens` maps like and dislike to [n, d]."""
+    """What a profile file holds. `history` is None in a shared one; `tokens` maps like and dislike to
+    [n_rows, n_tokens, d]."""
 
     model_sha256: str
     history: History | None
@@ -168,7 +170,7 @@ def _check_tensors(header: Mapping[str, Any]) -> None:
             fits = dtype == "U8" and len(shape) == 3 and shape[2] == 3 and max(shape[:2]) <= MAX_STORED_PX
         else:
             fits = name in ("tokens.like", "tokens.dislike") and dtype == "F32"
-            fits = fits and len(shape) == 2 and shape[0] <= _MAX_TOKENS and shape[1] <= _MAX_WIDTH
+            fits = fits and len(shape) == 3 and all(n <= most for n, most in zip(shape, _MOST))
         if not fits:
             raise _damaged(f"{name[:40]!r} of type {str(dtype)[:10]} and shape {str(shape)[:60]} belongs in no profile")
 

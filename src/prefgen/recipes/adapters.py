@@ -40,7 +40,7 @@ from prefgen.recipes.checkpoint import fingerprint, save_json
 from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.latent_eye import PerceptualLoss, weighted_eye
-from prefgen.recipes.latents import TIME_MEAN
+from prefgen.recipes.latents import listening_times
 from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.people_features import PeopleFeatures, people_features
 from prefgen.recipes.population import N_HISTORY, population
@@ -136,8 +136,9 @@ def twin_losses(
     """What the network paints that hears the rows' pictures."""
     speak = picture_tokens(model.encoder)
     heard = {side: speak(rows.clip, side) * there[:, None, None] for side, there in rows.heard.items() if there.any()}
+    times, words = listening_times(len(rows.latents), generator), text(rows.prompts)
     with model.adapter.users(UserTokens(**heard) if heard else None):
-        painted = flow_matching_loss(model.velocity, rows.latents, text(rows.prompts), generator, time_mean=TIME_MEAN)
+        painted = flow_matching_loss(model.velocity, rows.latents, words, generator, times=times)
     return painting_losses(painted, rows.target_clip, seen, generator)
 
 

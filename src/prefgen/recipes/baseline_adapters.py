@@ -36,6 +36,7 @@ from prefgen.recipes.checkpoint import save_json
 from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.latent_eye import weighted_eye
+from prefgen.recipes.latents import listening_times
 from prefgen.recipes.liked_rows import LikedRows, taught_loss
 from prefgen.recipes.people_features import PeopleFeatures, people_features
 from prefgen.recipes.presets import Preset
@@ -121,8 +122,9 @@ def _loss_of(
         rows = LikedRows(people, latents, numpy_rng("adapter", p.seed, step), p.adapter_batch)
         if name == "ip_adapter":
             heard = UserTokens(like=model.projector(rows.target_clip) * rows.spoken[:, None, None])
+            times, words = listening_times(len(rows.latents), generator), text(rows.prompts)
             with model.adapter.users(heard):
-                return {"loss": flow_matching_loss(velocity, rows.latents, text(rows.prompts), generator).mean}
+                return {"loss": flow_matching_loss(velocity, rows.latents, words, generator, times=times).mean}
         liked = mean_embedding(people.side(rows.users, rows.variants, 0))
         heard = UserTokens(like=model.projector(liked) * rows.spoken[:, None, None])
         progress = step * p.adapter_batch / (p.adapter_twin_samples + p.adapter_samples)

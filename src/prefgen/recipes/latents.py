@@ -8,14 +8,30 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor
 
+from prefgen.diffusion import sample_times
 from prefgen.recipes.autoencoder import as_batch
 from prefgen.recipes.context import Context
 
 TIME_MEAN = 0.5
 """Mean of the logit-normal times: a little nearer to noise than even, where it is decided what a picture shows."""
 
+NOISY_SHARE = 0.4
+"""Share of an adapter's rows that meet nearly pure noise. The mean colour of 256 latents shines through noise a hundred
+times as strong, so what a picture has all over (warmth, contrast) is settled in the first two of twenty steps, at times
+above 0.9, of which `TIME_MEAN` alone shows one row in twenty (dev/LOG.md, section 8)."""
+NOISY_MEAN = 3.0
+"""Mean of the logit-normal times of those rows: half of them lie above 0.95."""
+
 LATENTS_A_FILE = 10_000
+
+
+def listening_times(n: int, generator: torch.Generator) -> Tensor:
+    """float32 [n] in (0, 1): the times at which a network learns to listen to somebody."""
+    noisy = torch.rand(n, generator=generator) < NOISY_SHARE
+    nearer = sample_times(n, generator, mean=NOISY_MEAN)
+    return torch.where(noisy, nearer, sample_times(n, generator, mean=TIME_MEAN))
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from prefgen.agents.scene import caption_of
 from prefgen.diffusion import FlowLoss, flow_matching_loss
 from prefgen.recipes.adapters import NOBODY_RATE, adapter_prompt
 from prefgen.recipes.generator import TextEncoding
-from prefgen.recipes.latents import TIME_MEAN
+from prefgen.recipes.latents import listening_times
 from prefgen.recipes.people_features import PeopleFeatures
 from prefgen.recipes.population import N_HISTORY, N_LIKED_TARGETS
 
@@ -62,7 +62,7 @@ def taught_loss(
 ) -> FlowLoss:
     """Flow matching with `heard` in the adapter after a part of the training, 0 to 1; the target is drawn by
     `teacher_share` to what the network says that hears nobody and reads the targets' whole captions."""
-    told = text(rows.told)
+    told, times = text(rows.told), listening_times(len(rows.latents), generator)
 
     def teacher(x: Tensor, timestep: Tensor) -> Tensor:
         with adapter.users(None):
@@ -74,7 +74,7 @@ def taught_loss(
             rows.latents,
             text(rows.prompts),
             generator,
-            time_mean=TIME_MEAN,
+            times=times,
             teacher=teacher,
             teacher_share=teacher_share(progress),
         )

@@ -22,13 +22,23 @@ class ImageEmbeddingMethod(PrefGenMethod):
     name = "e_img_only"
 
     def __init__(
-        self, bench: Bench, *, guidance_scale: float = 3.0, like_strength: float = 1.0, dislike_strength: float = 1.0
+        self,
+        bench: Bench,
+        *,
+        guidance_scale: float = 3.0,
+        like_strength: float = 1.0,
+        dislike_strength: float = 1.0,
+        variety: float = 0.0,
     ) -> None:
         folder = bench.baselines / self.name
         if not (folder / "user_encoder").is_dir():
             raise NotRun(f"because there are no weights in {folder.parent.name}/{folder.name}")
         super().__init__(
-            bench, guidance_scale=guidance_scale, like_strength=like_strength, dislike_strength=dislike_strength
+            bench,
+            guidance_scale=guidance_scale,
+            like_strength=like_strength,
+            dislike_strength=dislike_strength,
+            variety=variety,
         )
         try:
             self.encoder = UserEncoder.load(folder / "user_encoder")
@@ -38,8 +48,9 @@ class ImageEmbeddingMethod(PrefGenMethod):
 
     @torch.no_grad()
     def tokens(self, shelf: Shelf) -> UserTokens:
-        """One row of tokens that carry `e_img` alone; a side without pictures is nobody."""
-        return UserTokens(**{side: self._side(side, shelf) for side in SIDES})
+        """Rows of tokens that carry `e_img` alone, facets among them; a side without pictures is nobody."""
+        like, dislike = (self._side(side, shelf) for side in SIDES)
+        return UserTokens(like=like, dislike=dislike[:1].repeat(len(like), 1, 1))
 
     def _side(self, side: str, shelf: Shelf) -> torch.Tensor:
         config, encoder = self.encoder.config, self.encoder.side(side)
@@ -54,4 +65,4 @@ class ImageEmbeddingMethod(PrefGenMethod):
         parts = encoder.embed(features)
         whole = encoder.tokens(parts, {part: torch.tensor([part == "img"]) for part in parts})[0]
         votes = [(seen, torch.ones(len(seen))) for seen in (own, others)]
-        return self.encoder.person_tokens(side, whole, votes[0], votes[1])[None]
+        return self.encoder.person_tokens(side, whole, votes[0], votes[1])

@@ -96,6 +96,7 @@ class Seconds:
         start = time.perf_counter()
         tokens = tokens_of_shelf(bench.chain, case.shelf)
         rows = [Row(method="prefgen", metric="seconds_per_profile", value=time.perf_counter() - start, n=1)]
+        tokens = tokens.row(0)
         n_rounds = 4 if results.quick else 12
         taken = interleaved_seconds(_runs(bench.chain, "a fox by a lake", tokens, bench.sampling.n_steps), n_rounds)
         for method in ("prompt", "prefgen", "stock_ip_adapter"):
