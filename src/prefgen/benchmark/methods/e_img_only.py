@@ -21,25 +21,11 @@ class ImageEmbeddingMethod(PrefGenMethod):
 
     name = "e_img_only"
 
-    def __init__(
-        self,
-        bench: Bench,
-        *,
-        guidance_scale: float = 3.0,
-        like_strength: float = 1.0,
-        dislike_strength: float = 1.0,
-        variety: float = 0.0,
-    ) -> None:
+    def __init__(self, bench: Bench, **settings: float) -> None:
         folder = bench.baselines / self.name
         if not (folder / "user_encoder").is_dir():
             raise NotRun(f"because there are no weights in {folder.parent.name}/{folder.name}")
-        super().__init__(
-            bench,
-            guidance_scale=guidance_scale,
-            like_strength=like_strength,
-            dislike_strength=dislike_strength,
-            variety=variety,
-        )
+        super().__init__(bench, **settings)
         try:
             self.encoder = UserEncoder.load(folder / "user_encoder")
             self.adapter = load_adapter(folder / "adapter", bench.chain.pipe.unet).eval()
