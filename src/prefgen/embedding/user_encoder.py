@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from prefgen.alignment import Projector
 from prefgen.core import ModelError
-from prefgen.embedding.election import facets
+from prefgen.embedding.election import elected, facets
 from prefgen.embedding.features import SideFeatures
 
 PARTS = ("sem", "core", "img")
@@ -147,7 +147,7 @@ class UserEncoder(nn.Module):
         self, name: str, whole: Tensor, own: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor]
     ) -> Tensor:
         """A side's tokens [1 + n_facets, n_tokens, d_cross], from `whole` [n_tokens, d_cross], those of its whole
-        embedding: all of the taste first, then its facets (`prefgen.embedding.election`).
+        embedding: all of the taste first, then, of likes, its facets (`prefgen.embedding.election`).
 
         `own` and `others` are CLIP embeddings [n, d_clip] and weights [n] of this side's pictures and of the other's.
         Without `election_width`, or without pictures, `whole` alone.
@@ -155,7 +155,7 @@ class UserEncoder(nn.Module):
         if not self.config.election_width or not len(own[0]):
             return whole[None]
         side = self.side(name)
-        return facets(
+        votes = (
             side.picture_tokens(own[0]),
             own[1].to(whole),
             side.picture_tokens(others[0]) if len(others[0]) else whole.new_zeros(0, *whole.shape),
@@ -163,6 +163,7 @@ class UserEncoder(nn.Module):
             whole,
             self.config.election_width,
         )
+        return facets(*votes) if name == "like" else elected(*votes)[None]
 
     def save(self, folder: Path | str, dtype: torch.dtype = torch.float16) -> None:
         """Writes `config.json` and `model.safetensors`."""

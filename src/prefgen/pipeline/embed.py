@@ -58,7 +58,7 @@ def person_tokens(history: History, edits: WordEdits, encoders: Encoders) -> Use
     like, dislike = (
         _side_tokens(side, history.items, getattr(states, side), features, voices, edits, encoders) for side in SIDES
     )
-    return UserTokens(like=like, dislike=dislike[:1].repeat(len(like), 1, 1))
+    return UserTokens(like=like, dislike=dislike.repeat(len(like), 1, 1))
 
 
 @torch.no_grad()
@@ -97,9 +97,9 @@ def _side_tokens(
     edits: WordEdits,
     e: Encoders,
 ) -> Tensor:
-    """Tokens [1 + n_facets, n_tokens, d_cross]. A side with words and no picture speaks through `ê_sem` alone; with
-    both, words move the tokens of the pictures by as much as they move those of the whole embedding. `voices` [n_items]
-    are the pictures' weights in the election."""
+    """Tokens [n_rows, n_tokens, d_cross], of likes with facets. A side with words and no picture speaks through
+    `ê_sem` alone; with both, words move the tokens of the pictures by as much as they move those of the whole
+    embedding. `voices` [n_items] are the pictures' weights in the election."""
     encoder, config = e.user_encoder.side(side), e.user_encoder.config
     where = _place(e)
     own, others = (_pictures(items, features, voices, same=same, side=side) for same in (True, False))

@@ -18,7 +18,7 @@ TIME_MEAN = 0.5
 """Mean of the logit-normal times: a little nearer to noise than even, where it is decided what a picture shows."""
 
 NOISY_SHARE = 0.4
-"""Share of an adapter's rows that meet nearly pure noise. The mean colour of 256 latents shines through noise a hundred
+"""Share of an adapter's rows that meet nearly pure noise. The mean colour of 256 latents shines through noise sixteen
 times as strong, so what a picture has all over (warmth, contrast) is settled in the first two of twenty steps, at times
 above 0.9, of which `TIME_MEAN` alone shows one row in twenty (dev/LOG.md, section 8)."""
 NOISY_MEAN = 3.0

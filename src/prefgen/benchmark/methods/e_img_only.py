@@ -36,7 +36,7 @@ class ImageEmbeddingMethod(PrefGenMethod):
     def tokens(self, shelf: Shelf) -> UserTokens:
         """Rows of tokens that carry `e_img` alone, facets among them; a side without pictures is nobody."""
         like, dislike = (self._side(side, shelf) for side in SIDES)
-        return UserTokens(like=like, dislike=dislike[:1].repeat(len(like), 1, 1))
+        return UserTokens(like=like, dislike=dislike.repeat(len(like), 1, 1))
 
     def _side(self, side: str, shelf: Shelf) -> torch.Tensor:
         config, encoder = self.encoder.config, self.encoder.side(side)
