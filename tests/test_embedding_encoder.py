@@ -97,7 +97,7 @@ def facets_of(*pictures: tuple[float, float], voices: list[float] | None = None)
     candidates = torch.tensor(pictures)[..., None].expand(-1, -1, 4).clone()
     weights = torch.ones(len(pictures)) if voices is None else torch.tensor(voices)
     far = torch.full(candidates.shape[1:], 99.0)
-    found = facets(candidates, weights, candidates[:0], torch.ones(0), far, 0.25)
+    found, _ = facets(candidates, weights, candidates[:0], torch.ones(0), far, 0.25)
     return found[..., 0].tolist()
 
 
@@ -126,5 +126,5 @@ def test_facets_are_bounded_and_the_heaviest_lead():
 def test_what_is_disliked_leads_no_facet_towards_it():
     candidates = torch.tensor([1.0, 5.0, 5.1])[:, None, None].expand(-1, 1, 4).clone()
     far = torch.full((1, 4), 99.0)
-    found = facets(candidates, torch.ones(3), candidates[1:], 3 * torch.ones(2), far, 0.25)
+    found, _ = facets(candidates, torch.ones(3), candidates[1:], 3 * torch.ones(2), far, 0.25)
     assert found[0, 0, 0] == 1.0

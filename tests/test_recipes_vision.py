@@ -10,6 +10,7 @@ from prefgen.agents import CONTINUOUS, is_reserved
 from prefgen.recipes.vision import (
     CHOICES,
     N_HANDS,
+    ONE_CHANGE_RATE,
     PER_GROUP,
     another_hand,
     cached_words,
@@ -43,7 +44,7 @@ def test_hands_of_most_groups_differ_from_the_first_in_one_thing() -> None:
 
     counts = [changes(i) for i in range(200)]
     alone = [all(n == 1 for n in group) for group in counts]
-    assert 0.5 < np.mean(alone) < 0.7
+    assert abs(np.mean(alone) - ONE_CHANGE_RATE) < 0.1
     assert all(min(group) >= 5 for group, one in zip(counts, alone) if not one)
 
 

@@ -16,7 +16,7 @@ from prefgen.recipes.adapter_words import (
     SILENT_WEIGHT,
     PeopleWords,
     echo_loss,
-    picture_tokens,
+    said_tokens,
     scene_targets,
     word_loss,
     word_targets,
@@ -81,14 +81,14 @@ def test_one_picture_speaks_as_a_side_of_that_picture_alone() -> None:
     torch.manual_seed(0)
     encoder = UserEncoder(config)
     shown = torch.randn(3, 5)
-    spoken = picture_tokens(encoder)(shown, "dislike")
+    spoken = said_tokens(encoder)(shown, "dislike")
     features = SideFeatures(
         last=torch.randn(3, 2, 4), mean=torch.randn(3, 2, 4), images=shown[:, None], weights=torch.ones(3, 1)
     )
     side = encoder.side("dislike")
     alone = side.tokens(side.embed(features), {part: torch.full((3,), part == "img") for part in PARTS})
     torch.testing.assert_close(spoken, alone)
-    assert not torch.allclose(spoken, picture_tokens(encoder)(shown, "like"))
+    assert not torch.allclose(spoken, said_tokens(encoder)(shown, "like"))
 
 
 def test_tokens_beyond_the_families_repeat_the_picture() -> None:

@@ -24,7 +24,9 @@ def train(
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option("--start", help="A finished model (embedded, a folder) whose generator and adapters train on."),
+        typer.Option(
+            "--start", help="A finished model (embedded, a folder) whose vision tower, generator and adapters train on."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     json_: Json = False,

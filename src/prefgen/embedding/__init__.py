@@ -1,12 +1,14 @@
 """Hidden states and CLIP features to a user embedding: e_core, e_sem, e_img."""
 
 from prefgen.embedding.features import SideFeatures, stack_sides
+from prefgen.embedding.manner import Manner
 from prefgen.embedding.reading import shown_words, word_states, words_of_taste
 from prefgen.embedding.user_encoder import PARTS, SIDES, UserEncoder, UserEncoderConfig
 
 __all__ = [
     "PARTS",
     "SIDES",
+    "Manner",
     "SideFeatures",
     "UserEncoder",
     "UserEncoderConfig",

@@ -54,14 +54,15 @@ def elected(
 
 def facets(
     candidates: Tensor, weights: Tensor, against: Tensor, against_weights: Tensor, whole: Tensor, width: float
-) -> Tensor:
-    """The elected tokens, then those of each facet, [1 + n_facets, n_tokens, d]; arguments as in `elected`.
+) -> tuple[Tensor, Tensor]:
+    """The elected tokens, then those of each facet, [1 + n_facets, n_tokens, d], and the voices that elected them,
+    [1 + n_facets, n]; arguments as in `elected`.
 
     A facet is elected by voices that are multiplied by how like a picture is to the leading one, on average over its
     tokens; the other side's voices shrink by as much in all. Facets that are elected alike are one.
     """
     weights, against_weights = weights.float(), against_weights.float()
-    found = [elected(candidates, weights, against, against_weights, whole, width)]
+    found, heard = [elected(candidates, weights, against, against_weights, whole, width)], [weights]
     tokens = candidates.detach().float().unbind(1)
     alike = torch.stack([likeness(one, one, width) for one in tokens]).mean(0)
     for leader in _leaders(weights.tolist()):
@@ -70,7 +71,8 @@ def facets(
         facet = elected(candidates, voices, against, less, whole, width)
         if not any(torch.equal(facet, other) for other in found[1:]):
             found.append(facet)
-    return torch.stack(found)
+            heard.append(voices)
+    return torch.stack(found), torch.stack(heard)
 
 
 def _leaders(voices: Sequence[float]) -> list[int]:

@@ -14,6 +14,7 @@ from prefgen.alignment import Projector
 from prefgen.core import ModelError
 from prefgen.embedding.election import elected, facets
 from prefgen.embedding.features import SideFeatures
+from prefgen.embedding.manner import Manner, followed_manner, mean_manner
 
 PARTS = ("sem", "core", "img")
 SIDES = ("like", "dislike")
@@ -36,6 +37,16 @@ class UserEncoderConfig:
     """Whether likes and dislikes are read by the same weights."""
     election_width: float = 0.0
     """Width of the votes by which tokens are elected among a person's pictures; 0 takes the whole embedding's."""
+    manner_tokens: int = 0
+    """How many of the tokens, the last ones, say a picture's manner (`prefgen.embedding.manner`) and nothing else; the
+    others then say nothing of it."""
+    d_manner: int = 0
+    """Width of the manner."""
+
+    @property
+    def word_tokens(self) -> int:
+        """How many tokens, the first ones, say words and are elected."""
+        return self.n_tokens - self.manner_tokens
 
 
 class LayerMix(nn.Module):
@@ -87,6 +98,7 @@ class SideEncoder(nn.Module):
 
     def __init__(self, config: UserEncoderConfig) -> None:
         super().__init__()
+        self.config = config
         d = config.d_text
         self.sem_mix = LayerMix(config.sem_layers, config.d_lm)
         self.sem_map = nn.Sequential(nn.Linear(config.d_lm, 2 * d), nn.GELU(), nn.Linear(2 * d, d))
@@ -94,27 +106,48 @@ class SideEncoder(nn.Module):
         self.core_mean_mix = LayerMix(config.core_layers, config.d_lm)
         self.core_map = nn.Linear(2 * config.d_lm, d)
         self.img_pool = PicturePool(config.d_clip, d, vote_width=config.vote_width)
-        self.projector = Projector(3 * d, config.d_cross, config.n_tokens)
+        self.projector = Projector(3 * d, config.d_cross, config.word_tokens)
+        if config.manner_tokens:
+            self.manner = Manner(config.d_clip, config.d_manner)
+            self.manner_projector = Projector(
+                config.d_manner, config.d_cross, config.manner_tokens, 2 * config.d_manner
+            )
 
     def embed(self, side: SideFeatures) -> dict[str, Tensor]:
-        """`{"sem", "core", "img"}`, each [batch, d_text]. `sem` is what alignment draws to the text space."""
+        """`{"sem", "core", "img"}`, [batch, d_text] each; where tokens say a manner, `img` goes on with the pictures'
+        mean manner. `sem` is what alignment draws to the text space."""
         core = torch.cat([self.core_mix(side.last), self.core_mean_mix(side.mean)], -1)
         return {
             "sem": self.sem_map(self.sem_mix(side.last)),
             "core": self.core_map(core),
-            "img": self.img_pool(side.images, side.weights),
+            "img": self._seen(side.images, side.weights),
         }
 
     def tokens(self, parts: dict[str, Tensor], keep: dict[str, Tensor] | None = None) -> Tensor:
         """Parts to tokens [batch, n_tokens, d_cross]; `keep[part]` bool [batch] blanks a part (dropout, ablation)."""
         kept = [parts[p] if keep is None else parts[p] * keep[p][:, None].to(parts[p].dtype) for p in PARTS]
-        return self.projector(torch.cat(kept, -1))
+        if not self.config.manner_tokens:
+            return self.projector(torch.cat(kept, -1))
+        d = self.config.d_text
+        said = self.projector(torch.cat([*kept[:-1], kept[-1][:, :d]], -1))
+        return torch.cat([said, self.manner_projector(kept[-1][:, d:])], 1)
 
     def picture_tokens(self, images: Tensor) -> Tensor:
         """Tokens [n, n_tokens, d_cross] of CLIP embeddings [n, d_clip], each picture heard alone."""
-        pooled = self.img_pool(images[:, None], images.new_ones(len(images), 1))
-        nothing = torch.zeros_like(pooled)
-        return self.tokens({"sem": nothing, "core": nothing, "img": pooled})
+        seen = self._seen(images[:, None], images.new_ones(len(images), 1))
+        nothing = seen.new_zeros(len(images), self.config.d_text)
+        return self.tokens({"sem": nothing, "core": nothing, "img": seen})
+
+    def manner_of(self, images: Tensor, weights: Tensor) -> Tensor:
+        """The mean manner [d_manner] of CLIP embeddings [n, d_clip] by weights [n]."""
+        return mean_manner(self.manner(images)[1], weights)
+
+    def _seen(self, images: Tensor, weights: Tensor) -> Tensor:
+        """`e_img` of CLIP embeddings [batch, n, d_clip] and weights [batch, n]."""
+        if not self.config.manner_tokens:
+            return self.img_pool(images, weights)
+        explained, manner = self.manner(images)
+        return torch.cat([self.img_pool(explained, weights), mean_manner(manner, weights)], -1)
 
 
 class UserEncoder(nn.Module):
@@ -131,6 +164,13 @@ class UserEncoder(nn.Module):
         self.like = SideEncoder(config)
         if not config.one_reading:
             self.dislike = SideEncoder(config)
+
+    def fitted(self, manner: Manner) -> UserEncoder:
+        """The same encoder, splitting embeddings as `manner` does."""
+        if self.config.manner_tokens:
+            for name in SIDES:
+                self.side(name).manner.load_state_dict(manner.state_dict())
+        return self
 
     def side(self, name: str) -> SideEncoder:
         """The encoder of `like` or `dislike`."""
@@ -154,16 +194,17 @@ class UserEncoder(nn.Module):
         """
         if not self.config.election_width or not len(own[0]):
             return whole[None]
-        side = self.side(name)
-        votes = (
-            side.picture_tokens(own[0]),
-            own[1].to(whole),
-            side.picture_tokens(others[0]) if len(others[0]) else whole.new_zeros(0, *whole.shape),
-            others[1].to(whole),
-            whole,
-            self.config.election_width,
-        )
-        return facets(*votes) if name == "like" else elected(*votes)[None]
+        side, n_words = self.side(name), self.config.word_tokens
+        voices, opposed = own[1].to(whole), others[1].to(whole)
+        candidates = side.picture_tokens(own[0])[:, :n_words]
+        against = side.picture_tokens(others[0])[:, :n_words] if len(others[0]) else candidates[:0]
+        votes = (candidates, voices, against, opposed, whole[:n_words], self.config.election_width)
+        said, heard = facets(*votes) if name == "like" else (elected(*votes)[None], voices[None])
+        if not self.config.manner_tokens:
+            return said
+        theirs = side.manner_of(others[0], opposed) if len(others[0]) else None
+        manners = torch.stack([followed_manner(side.manner_of(own[0], v), theirs) for v in heard])
+        return torch.cat([said, side.manner_projector(manners)], 1)
 
     def save(self, folder: Path | str, dtype: torch.dtype = torch.float16) -> None:
         """Writes `config.json` and `model.safetensors`."""

@@ -17,7 +17,7 @@ from prefgen.pipeline.ports import PreferenceModel, SideStates, TextEmbedding, n
 from prefgen.pipeline.trust import trust_in_labels
 from prefgen.pipeline.word_edits import WordEdits, edited_sem
 
-EMBEDDING_VERSION = 4
+EMBEDDING_VERSION = 5
 """Raised whenever this computation changes: it is part of a model's hash, so that older profiles are refused."""
 
 

@@ -200,17 +200,17 @@ def learn_words(
 def encoder_tokens(
     encoder: UserEncoder, people: PeopleFeatures, keep_parts: Sequence[str]
 ) -> Callable[[list[int], list[int], str], tuple[Tensor, Tensor | None]]:
-    """`tokens_of` for a user encoder of which only `keep_parts` are heard."""
+    """`tokens_of` for a user encoder of which only `keep_parts` are heard: the tokens that say words."""
 
     def tokens_of(users: list[int], variants: list[int], side: str) -> tuple[Tensor, Tensor | None]:
         parts = encoder.side(side).embed(people.side(users, variants, SIDES.index(side)))
         keep = {part: torch.full((len(users),), part in keep_parts) for part in parts}
-        return encoder.side(side).tokens(parts, keep), parts["sem"] if "sem" in keep_parts else None
+        tokens = encoder.side(side).tokens(parts, keep)[:, : encoder.config.word_tokens]
+        return tokens, parts["sem"] if "sem" in keep_parts else None
 
     return tokens_of
 
 
-def picture_tokens(encoder: UserEncoder) -> Callable[[Tensor, str], Tensor]:
-    """`picture_tokens` for a user encoder: one picture is all there is of a side."""
-
-    return lambda embeddings, side: encoder.side(side).picture_tokens(embeddings)
+def said_tokens(encoder: UserEncoder) -> Callable[[Tensor, str], Tensor]:
+    """`picture_tokens` for a user encoder: those that say words, of one picture that is all there is of a side."""
+    return lambda embeddings, side: encoder.side(side).picture_tokens(embeddings)[:, : encoder.config.word_tokens]

@@ -34,7 +34,7 @@ from prefgen.core import numpy_rng, torch_generator
 from prefgen.diffusion import FlowLoss, flow_matching_loss
 from prefgen.embedding import PARTS, SIDES, UserEncoder, UserEncoderConfig
 from prefgen.probing import LayerChoice
-from prefgen.recipes.adapter_words import PeopleWords, encoder_tokens, learn_words, picture_tokens
+from prefgen.recipes.adapter_words import PeopleWords, encoder_tokens, learn_words, said_tokens
 from prefgen.recipes.autoencoder import as_batch
 from prefgen.recipes.checkpoint import fingerprint, save_json
 from prefgen.recipes.context import Context
@@ -42,6 +42,7 @@ from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.latent_eye import PerceptualLoss, weighted_eye
 from prefgen.recipes.latents import listening_times
 from prefgen.recipes.loop import Loop, LoopSettings
+from prefgen.recipes.manners import known_manner_tokens, manner_of_pictures
 from prefgen.recipes.people_features import PeopleFeatures, people_features
 from prefgen.recipes.population import N_HISTORY, population
 from prefgen.recipes.twins import Twins, twins_of
@@ -134,8 +135,12 @@ def twin_losses(
     seen: PerceptualLoss | None,
 ) -> dict[str, Tensor]:
     """What the network paints that hears the rows' pictures."""
-    speak = picture_tokens(model.encoder)
-    heard = {side: speak(rows.clip, side) * there[:, None, None] for side, there in rows.heard.items() if there.any()}
+    encoder = model.encoder
+    heard = {
+        side: encoder.side(side).picture_tokens(rows.clip) * there[:, None, None]
+        for side, there in rows.heard.items()
+        if there.any()
+    }
     times, words = listening_times(len(rows.latents), generator), text(rows.prompts)
     with model.adapter.users(UserTokens(**heard) if heard else None):
         painted = flow_matching_loss(model.velocity, rows.latents, words, generator, times=times)
@@ -203,6 +208,7 @@ def train_personal(
     crowd, twins = people["train"], twins_of(c)
     unet: Any = UNet2DConditionModel.from_pretrained(c.out / "unet").eval()
     text = TextEncoding(c.out)
+    manner = manner_of_pictures(c)
     config = UserEncoderConfig(
         d_lm=crowd.last.shape[-1],
         d_clip=crowd.clip.shape[-1],
@@ -214,13 +220,19 @@ def train_personal(
         vote_width=2 * p.text_width,
         one_reading=True,
         election_width=ELECTION_WIDTH,
+        manner_tokens=p.manner_tokens,
+        d_manner=manner.whiten.shape[1],
     )
     begins_again = c.begins_again(name) and (folder / "adapter").is_dir()
-    encoder = UserEncoder.load(folder / "user_encoder").train() if begins_again else UserEncoder(config)
+    reads_on = begins_again and not c.sees_anew
+    encoder = UserEncoder.load(folder / "user_encoder").train() if reads_on else UserEncoder(config).fitted(manner)
     frozen = FROZEN if "sem" in heard or "core" in heard else FROZEN[:-1]
     words = PeopleWords(crowd, text, encoder_tokens(encoder, crowd, heard))
-    if not begins_again:
-        learn_words(c, name, encoder, words, twins, picture_tokens(encoder), frozen=frozen)
+    if not reads_on:
+        learn_words(c, name, encoder, words, twins, said_tokens(encoder), frozen=frozen)
+        if heard_before := known_manner_tokens(c):
+            for side in {encoder.side(side) for side in SIDES}:
+                side.manner_projector.load_state_dict(heard_before)
     adapter = load_adapter(folder / "adapter", unet) if begins_again else UserAdapter.for_unet(unet, init="copy")
     model = PersonalGenerator(encoder, adapter, unet, heard)
     model.adapter.inject(unet)

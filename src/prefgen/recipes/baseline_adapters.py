@@ -91,7 +91,7 @@ def _train(c: Context, name: str) -> None:
     if begins_again:
         model.adapter = load_adapter(began, unet)
         model.projector.load_state_dict({k: v.float() for k, v in load_file(began / "projector.safetensors").items()})
-    elif name == "ip_adapter_user":
+    if name == "ip_adapter_user" and (c.sees_anew or not begins_again):
 
         def mean_tokens(users: list[int], variants: list[int], side: str) -> tuple[Tensor, None]:
             return model.projector(mean_embedding(people.side(users, variants, SIDES.index(side)))), None

@@ -22,11 +22,17 @@ class Context:
     out: Path
     deadline: Deadline
     start: Path | None = None
-    """A finished model's folder, of which `out` holds a copy: generator, adapter and baselines train on from there."""
+    """A finished model's folder, of which `out` holds a copy: vision tower, generator, adapter and baselines train on
+    from there."""
 
     def begins_again(self, stage: str) -> bool:
         """Whether a stage that `out` shows as finished is to be trained on from there, and has not been yet."""
         return self.start is not None and not (self.work / f"{stage}.report.json").exists()
+
+    @property
+    def sees_anew(self) -> bool:
+        """Whether the vision tower was trained on here: what is read from it is then learned anew."""
+        return self.start is not None and (self.work / "vision.report.json").exists()
 
     def pictures(self, split: str = "train") -> np.ndarray:
         """uint8 [n, 64, 64, 3], painted on first use."""

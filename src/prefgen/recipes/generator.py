@@ -12,7 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from prefgen.core import numpy_rng, torch_generator
@@ -20,8 +20,9 @@ from prefgen.diffusion import flow_matching_loss, flow_pipeline
 from prefgen.recipes.captions import training_caption
 from prefgen.recipes.context import Context
 from prefgen.recipes.latent_eye import weighted_eye
-from prefgen.recipes.latents import TIME_MEAN, cached_latents
+from prefgen.recipes.latents import cached_latents, listening_times
 from prefgen.recipes.loop import Loop, LoopSettings
+from prefgen.recipes.manners import MannerTokens, manner_of_pictures, save_manner_tokens
 from prefgen.recipes.people_features import picture_embeddings
 from prefgen.recipes.pictures import scene_at
 from prefgen.recipes.presets import Preset
@@ -34,6 +35,11 @@ CLEAR_SHARE = 0.5
 
 CLEARNESS = 0.6
 """In that share, each value and look that a picture carries makes it this many times as likely to be drawn."""
+
+MANNER_SHARE = 0.5
+"""Share of the steps in which tokens of the pictures' manner follow the captions."""
+NOISY_SHARE = 0.25
+"""Share of the rows that meet nearly pure noise (`prefgen.recipes.latents`)."""
 
 VALIDATION_PROMPTS = (
     "a fox by a lake",
@@ -153,9 +159,13 @@ def train_generator(c: Context) -> None:
     torch.manual_seed(p.seed)
     unet = first_unet(c)
     latents, text = cached_latents(c, n_pictures=p.unet_pictures), TextEncoding(c.out)
-    clear, seen, embeddings = clear_first(len(latents), p.seed), weighted_eye(c, p.unet_eye_weight), None
-    if seen is not None:
-        embeddings = picture_embeddings(c)
+    clear, seen, embeddings = (
+        clear_first(len(latents), p.seed),
+        weighted_eye(c, p.unet_eye_weight),
+        picture_embeddings(c),
+    )
+    manners = MannerTokens(manner_of_pictures(c), p.text_width, p.manner_tokens)
+    module = nn.ModuleDict({"unet": unet, "manners": manners})
 
     def unet_call(x: Tensor, timestep: Tensor, words: Tensor) -> Tensor:
         return unet(x, timestep, words).sample
@@ -170,11 +180,14 @@ def train_generator(c: Context) -> None:
         )
         captions = [training_caption(scene_at("train", int(i), p.seed), rng) for i in index]
         captions = ["" if rng.random() < EMPTY_CAPTION_RATE else caption for caption in captions]
-        z = torch.from_numpy(latents[index].astype(np.float32))
-        painted = flow_matching_loss(unet_call, z, text(captions), generator, time_mean=TIME_MEAN)
-        if seen is None or embeddings is None:
+        z, shown = torch.from_numpy(latents[index].astype(np.float32)), embeddings[torch.from_numpy(index)]
+        told, times = text(captions), listening_times(len(index), generator, NOISY_SHARE)
+        if rng.random() < MANNER_SHARE:
+            told = torch.cat([told, manners(shown).to(told)], 1)
+        painted = flow_matching_loss(unet_call, z, told, generator, times=times)
+        if seen is None:
             return {"loss": painted.mean}
-        missed = seen(painted, embeddings[torch.from_numpy(index)], generator).mean()
+        missed = seen(painted, shown, generator).mean()
         return {"loss": painted.mean + missed, "flow": painted.mean, "seen": missed}
 
     settings = LoopSettings(
@@ -185,8 +198,9 @@ def train_generator(c: Context) -> None:
         weight_decay=0.01,
         decay_fraction=0.2,
     )
-    loop = Loop("generator", c.work, unet, loss, settings, None, lambda n: show_pictures(c, unet, n))
+    loop = Loop("generator", c.work, module, loss, settings, None, lambda n: show_pictures(c, unet, n))
     loop.run(c.deadline)
     loop.use_ema()
     unet.eval()
+    save_manner_tokens(c, manners)
     assemble_pipeline(c.out, unet).save_pretrained(c.out)

@@ -27,9 +27,9 @@ NOISY_MEAN = 3.0
 LATENTS_A_FILE = 10_000
 
 
-def listening_times(n: int, generator: torch.Generator) -> Tensor:
-    """float32 [n] in (0, 1): the times at which a network learns to listen to somebody."""
-    noisy = torch.rand(n, generator=generator) < NOISY_SHARE
+def listening_times(n: int, generator: torch.Generator, noisy_share: float = NOISY_SHARE) -> Tensor:
+    """float32 [n] in (0, 1): the times at which a network learns to listen."""
+    noisy = torch.rand(n, generator=generator) < noisy_share
     nearer = sample_times(n, generator, mean=NOISY_MEAN)
     return torch.where(noisy, nearer, sample_times(n, generator, mean=TIME_MEAN))
 

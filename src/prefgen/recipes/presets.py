@@ -92,6 +92,8 @@ class Preset:
     n_users: int = 5_000
     """Simulated people to train on."""
     user_tokens: int = 8
+    manner_tokens: int = 2
+    """Of these, the last ones, which say what words leave unexplained of a picture."""
     adapter_word_samples: int = 200_000
     """People heard while user tokens learn the words of a taste, before the generator is asked."""
     adapter_twin_samples: int = 90_000
@@ -159,6 +161,7 @@ PRESETS: dict[str, Preset] = {
         mllm_batch=8,
         n_users=60,
         user_tokens=2,
+        manner_tokens=1,
         adapter_word_samples=512,
         adapter_twin_samples=64,
         adapter_samples=64,

@@ -11,7 +11,6 @@ contrast in arXiv 2404.01292).
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
-from prefgen.agents import CONTINUOUS, FAMILIES, LOOKS, SETTINGS, SUBJECTS, Scene, is_reserved, random_scene
+from prefgen.agents import CONTINUOUS, LOOKS, SUBJECTS, Scene, is_reserved, random_scene
 from prefgen.core import numpy_rng
 from prefgen.recipes.autoencoder import as_batch
 from prefgen.recipes.captions import training_caption
@@ -30,17 +29,16 @@ from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.mllm_paint import paint_groups
 from prefgen.recipes.mllm_people import N_PICTURES, people_pictures, scenes_of
+from prefgen.recipes.picture_words import CHOICES, cached_words, words_in
 from prefgen.recipes.pictures import scene_at
 from prefgen.recipes.presets import Preset
 
 N_HANDS = 4
 PER_GROUP = 2 * N_HANDS
 """Pictures in a group: two by each hand."""
-ONE_CHANGE_RATE = 0.6
+ONE_CHANGE_RATE = 0.75
 """Share of groups whose hands differ from the first in one look or trait; the others differ in all."""
-CAPTION_WEIGHT, HAND_WEIGHT = 0.3, 1.0
-
-CHOICES: dict[str, tuple[str, ...]] = {"subject": tuple(SUBJECTS), "setting": SETTINGS, **FAMILIES}
+CAPTION_WEIGHT, HAND_WEIGHT = 0.3, 2.0
 
 
 def _trait_moved(rng: np.random.Generator, value: float) -> float:
@@ -75,12 +73,6 @@ def hands_at(index: int, split: str = "train", seed: int = 0) -> list[Scene]:
         hands[i // 2].with_changes(subject=subject, setting=place.setting, seed=place.seed)
         for i, (subject, place) in enumerate(zip(subjects, places))
     ]
-
-
-def words_in(scene: Scene) -> list[int]:
-    """For each of `CHOICES` the word's number, 0 where the picture has none."""
-    told = {"subject": scene.subject, "setting": scene.setting, **scene.values}
-    return [(None, *words).index(told.get(name)) for name, words in CHOICES.items()]
 
 
 def hand_loss(z: Tensor, log_scale: Tensor) -> Tensor:
@@ -125,22 +117,19 @@ def new_tower(preset: Preset) -> CLIPVisionModelWithProjection:
     return CLIPVisionModelWithProjection(vision_config(preset.vision_width, preset.vision_layers, preset.text_width))
 
 
+def first_tower(c: Context) -> CLIPVisionModelWithProjection:
+    """The tower as the training finds it: untrained, or the one of the model that is trained on."""
+    if c.start is None:
+        return new_tower(c.preset)
+    return CLIPVisionModelWithProjection.from_pretrained(c.out / "image_encoder").train()
+
+
 def group_pictures(c: Context, split: str) -> np.ndarray:
     """uint8 [n_groups, 8, 64, 64, 3], painted on first use."""
     p = c.preset
     n = p.vision_groups if split == "train" else max(8, p.vision_groups // 100)
     scenes = partial(hands_at, split=split, seed=p.seed)
     return paint_groups(c.work / "hands" / f"{split}.npy", scenes, n, PER_GROUP)
-
-
-def cached_words(path: Path, n: int, row: Any) -> np.ndarray:
-    """int16 [n, ..., n_choices] of `row(i)`, computed once."""
-    if path.exists() and len(known := np.load(path)) >= n:
-        return known[:n]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = np.array([row(i) for i in range(n)], dtype=np.int16)
-    np.save(path, made)
-    return made
 
 
 @torch.no_grad()
@@ -201,12 +190,12 @@ class VisionBatches:
 
 def train_vision(c: Context) -> None:
     """Trains the tower; saved as `image_encoder/` and `feature_extractor/`."""
-    if (c.out / "image_encoder" / "config.json").exists():
+    if (c.out / "image_encoder" / "config.json").exists() and not c.begins_again("vision"):
         return
     p = c.preset
     torch.manual_seed(p.seed)
     text = TextEncoding(c.out)
-    module, batches = VisionTraining(new_tower(p), p.text_width), VisionBatches(c)
+    module, batches = VisionTraining(first_tower(c), p.text_width), VisionBatches(c)
 
     def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
         pictures, words, captions = batches.at(step)

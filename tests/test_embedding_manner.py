@@ -1,0 +1,104 @@
+"""What words explain of an embedding and what they do not, on embeddings of which both are known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from prefgen.embedding import Manner, UserEncoder, UserEncoderConfig
+from prefgen.embedding.manner import followed_manner, mean_manner
+
+N, D_CLIP = 4000, 12
+
+
+def made_pictures(n: int = N) -> tuple[Tensor, Tensor, Tensor]:
+    """Embeddings [n, 12] in which two families of words and two degrees lie mixed; the words [n, 2], the degrees."""
+    dice = torch.Generator().manual_seed(0)
+    mix = torch.randn(10, D_CLIP, generator=dice)
+    words = torch.stack([torch.randint(0, 5, (n,), generator=dice), torch.randint(0, 3, (n,), generator=dice)], 1)
+    degrees = 0.3 * (2 * torch.rand(n, 2, generator=dice) - 1)
+    said = torch.cat([torch.nn.functional.one_hot(words[:, 0], 5), torch.nn.functional.one_hot(words[:, 1], 3)], 1)
+    return torch.cat([said.float(), degrees], 1) @ mix, words, degrees
+
+
+def explained_share(of: Tensor, by: Tensor) -> float:
+    """R² of the linear reading of `of` [n, k] from `by` [n, d]."""
+    of, by = (x.double() - x.double().mean(0) for x in (of, by))
+    left = of - by @ torch.linalg.lstsq(by, of, driver="gelsd").solution
+    return 1 - float(left.square().sum() / of.square().sum())
+
+
+def test_words_and_manner_are_told_apart():
+    embeddings, words, degrees = made_pictures()
+    manner = Manner.fit(embeddings, words)
+    said, unsaid = manner(embeddings)
+    first = torch.nn.functional.one_hot(words[:, 0]).float()
+    assert explained_share(degrees, unsaid) > 0.99
+    assert explained_share(first, unsaid) < 0.01
+    assert explained_share(first, said) > 0.99
+    assert explained_share(said, degrees) < 0.01
+
+
+def test_the_manner_has_unit_variance_however_faint_it_is():
+    embeddings, words, _ = made_pictures()
+    unsaid = Manner.fit(embeddings, words)(embeddings)[1]
+    torch.testing.assert_close(unsaid.T @ unsaid / N, torch.eye(unsaid.shape[1]), atol=1e-2, rtol=0)
+
+
+def test_a_manner_is_followed_towards_likes_and_away_from_dislikes():
+    own, other = torch.tensor([1.0, 0.5]), torch.tensor([-1.0, 0.5])
+    alone, against = followed_manner(own, None), followed_manner(own, other)
+    assert (alone * own).sum() > 0
+    assert against[0] > alone[0], "what both sides differ in is followed further"
+    assert against[1] == alone[1], "what they share is not"
+
+
+def test_a_weight_counts_like_copies():
+    manner = torch.randn(3, 4)
+    heavy = mean_manner(manner, torch.tensor([2.0, 1.0, 0.0]))
+    torch.testing.assert_close(heavy, mean_manner(manner[[0, 0, 1]], torch.ones(3)))
+    assert torch.equal(mean_manner(manner, torch.zeros(3)), torch.zeros(4)), "of nobody there is no manner"
+
+
+@pytest.fixture(name="encoder")
+def _encoder() -> UserEncoder:
+    embeddings, words, _ = made_pictures()
+    manner = Manner.fit(embeddings, words)
+    torch.manual_seed(0)
+    config = UserEncoderConfig(
+        d_lm=4, d_clip=D_CLIP, d_text=8, d_cross=6, n_tokens=5, sem_layers=(0,), core_layers=(0,), vote_width=16,
+        one_reading=True, election_width=0.25, manner_tokens=2, d_manner=manner.whiten.shape[1],
+    )  # fmt: skip
+    return UserEncoder(config).fitted(manner).eval()
+
+
+@torch.no_grad()
+def test_words_are_elected_and_the_manner_is_averaged(encoder: UserEncoder):
+    likes, dislikes = made_pictures()[0][:3], made_pictures()[0][3:5]
+    own, others = (likes, torch.ones(3)), (dislikes, torch.ones(2))
+    chosen = encoder.person_tokens("like", torch.zeros(5, 6), own, others)
+    candidates = encoder.like.picture_tokens(likes)
+    for token in chosen[0, :3]:
+        assert any(torch.allclose(token, one) for one in candidates[:, :3].flatten(0, 1))
+    manner = followed_manner(*(encoder.like.manner_of(x, w) for x, w in (own, others)))
+    torch.testing.assert_close(chosen[0, 3:], encoder.like.manner_projector(manner[None])[0])
+    assert not any(torch.allclose(chosen[0, 3:], one) for one in candidates[:, 3:])
+
+
+@torch.no_grad()
+def test_tokens_that_say_words_do_not_hear_the_manner(encoder: UserEncoder):
+    embeddings, words, degrees = made_pictures()
+    same = (words == words[0]).all(1) & ((degrees - degrees[0]).abs().amax(1) > 0.1)
+    two = torch.stack([embeddings[0], embeddings[same][0]])
+    first, second = encoder.like.picture_tokens(two)
+    torch.testing.assert_close(first[:3], second[:3], atol=2e-2, rtol=0)
+    assert (first[3:] - second[3:]).abs().max() > 0.1
+
+
+@torch.no_grad()
+def test_the_split_survives_the_file(encoder: UserEncoder, tmp_path):
+    encoder.save(tmp_path)
+    shown = made_pictures()[0][:4]
+    again = UserEncoder.load(tmp_path).like.picture_tokens(shown)
+    torch.testing.assert_close(again, encoder.like.picture_tokens(shown), atol=5e-2, rtol=0)
