@@ -9,17 +9,25 @@ from torch import Tensor
 from prefgen.embedding import Manner, UserEncoder, UserEncoderConfig
 from prefgen.embedding.manner import followed_manner, mean_manner
 
-N, D_CLIP = 4000, 12
+N, D_CLIP = 4000, 13
 
 
-def made_pictures(n: int = N) -> tuple[Tensor, Tensor, Tensor]:
-    """Embeddings [n, 12] in which two families of words and two degrees lie mixed; the words [n, 2], the degrees."""
+def made_pictures(n: int = N, once: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Embeddings [n, 13] in which two families of words, two degrees and what only one picture shows (drawn anew for
+    each `once`) lie mixed; the words [n, 2], the degrees."""
     dice = torch.Generator().manual_seed(0)
-    mix = torch.randn(10, D_CLIP, generator=dice)
+    mix = torch.randn(11, D_CLIP, generator=dice)
     words = torch.stack([torch.randint(0, 5, (n,), generator=dice), torch.randint(0, 3, (n,), generator=dice)], 1)
     degrees = 0.3 * (2 * torch.rand(n, 2, generator=dice) - 1)
     said = torch.cat([torch.nn.functional.one_hot(words[:, 0], 5), torch.nn.functional.one_hot(words[:, 1], 3)], 1)
-    return torch.cat([said.float(), degrees], 1) @ mix, words, degrees
+    only_here = 0.3 * torch.randn(n, 1, generator=torch.Generator().manual_seed(1 + once))
+    return torch.cat([said.float(), degrees, only_here], 1) @ mix, words, degrees
+
+
+def fitted() -> Manner:
+    """The manner of those pictures."""
+    embeddings, words, _ = made_pictures()
+    return Manner.fit(embeddings, made_pictures(once=1)[0], words)
 
 
 def explained_share(of: Tensor, by: Tensor) -> float:
@@ -31,8 +39,7 @@ def explained_share(of: Tensor, by: Tensor) -> float:
 
 def test_words_and_manner_are_told_apart():
     embeddings, words, degrees = made_pictures()
-    manner = Manner.fit(embeddings, words)
-    said, unsaid = manner(embeddings)
+    said, unsaid = fitted()(embeddings)
     first = torch.nn.functional.one_hot(words[:, 0]).float()
     assert explained_share(degrees, unsaid) > 0.99
     assert explained_share(first, unsaid) < 0.01
@@ -41,9 +48,16 @@ def test_words_and_manner_are_told_apart():
 
 
 def test_the_manner_has_unit_variance_however_faint_it_is():
-    embeddings, words, _ = made_pictures()
-    unsaid = Manner.fit(embeddings, words)(embeddings)[1]
+    unsaid = fitted()(made_pictures()[0])[1]
     torch.testing.assert_close(unsaid.T @ unsaid / N, torch.eye(unsaid.shape[1]), atol=1e-2, rtol=0)
+
+
+def test_what_only_one_picture_shows_is_no_manner():
+    (embeddings, _, degrees), (others, _, _) = made_pictures(), made_pictures(once=1)
+    manner = fitted()
+    unsaid, of_twins = manner(embeddings)[1], manner(others)[1]
+    assert unsaid.shape[1] == degrees.shape[1], "as many directions as degrees"
+    assert (of_twins - unsaid).square().mean() < 0.02
 
 
 def test_a_manner_is_followed_towards_likes_and_away_from_dislikes():
@@ -63,8 +77,7 @@ def test_a_weight_counts_like_copies():
 
 @pytest.fixture(name="encoder")
 def _encoder() -> UserEncoder:
-    embeddings, words, _ = made_pictures()
-    manner = Manner.fit(embeddings, words)
+    manner = fitted()
     torch.manual_seed(0)
     config = UserEncoderConfig(
         d_lm=4, d_clip=D_CLIP, d_text=8, d_cross=6, n_tokens=5, sem_layers=(0,), core_layers=(0,), vote_width=16,

@@ -4,7 +4,9 @@ A taste in words is one value or another, so tokens that say words are elected a
 word (how warm, how large, how much contrast) is a matter of degree, and of it the mean over pictures is right. The two
 lie mixed in one embedding. Training pictures know their words: the words' linear part of the embeddings has one
 covariance, what is left has another, and with both the best linear estimate of what is left in a new picture is a
-matrix (a Wiener filter; ours, cf. whitening by within-class scatter in linear discriminant analysis).
+matrix (a Wiener filter). Most of what is left is no manner but what only this picture shows. A manner is what its twin,
+another subject by the same hand, shows as well; so the manner is read in the directions in which twins agree most of
+all that embeddings do (ours, cf. linear discriminant analysis, here with the pairs for classes).
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-HELD = 0.999
-"""Share of the manner's variance that is kept; rare things of little variance are what some people like most."""
+RELIABLE = 0.35
+"""A direction belongs to the manner if twins share so much of its variance without a word."""
+ROUNDING = 1e-4
+"""Share of the mean variance that is taken for noise in every direction."""
 MANNER_GAIN = 0.8
 """How far a side's manner is followed from nobody's."""
 MANNER_CONTRAST = 1.6
@@ -24,7 +28,8 @@ MANNER_CONTRAST = 1.6
 class Manner(nn.Module):
     """Splits CLIP embeddings [n, d_clip] into what words explain, [n, d_clip], and the manner, [n, d_manner].
 
-    The manner has zero mean and unit variance in each dimension over the pictures it was fitted to.
+    The manner has zero mean and unit variance in each dimension over the pictures it was fitted to, the most reliable
+    dimension first.
     """
 
     mean: Tensor
@@ -38,33 +43,39 @@ class Manner(nn.Module):
         self.register_buffer("whiten", torch.zeros(d_clip, d_manner))
 
     @classmethod
-    def fit(cls, embeddings: Tensor, words: Tensor) -> Manner:
-        """From pictures' embeddings [n, d_clip] and their words int64 [n, n_families], a number for each word."""
-        seen = embeddings.double()
-        mean = seen.mean(0)
-        centred = seen - mean
-        said = torch.cat([F.one_hot(column) for column in words.unbind(1)], 1).double()
-        said = said - said.mean(0)
-        few = torch.eye(said.shape[1], dtype=torch.float64)
-        explained = said @ torch.linalg.solve(said.T @ said + 10 * few, said.T @ centred)
-        left = centred - explained
-        among_words, within_words = (x.T @ x / len(seen) for x in (explained, left))
-        rounding = 1e-6 * within_words.diagonal().mean() * torch.eye(len(mean), dtype=torch.float64)
-        taken_out = torch.linalg.solve(among_words + within_words + rounding, within_words)
-        rest = centred @ taken_out
-        variances, directions = torch.linalg.eigh(rest.T @ rest / len(seen))
-        variances, directions = variances.flip(0), directions.flip(1)
-        n_held = int((variances.cumsum(0) / variances.sum() < HELD).sum()) + 1
-        made = cls(seen.shape[1], n_held)
+    def fit(cls, embeddings: Tensor, twins: Tensor, words: Tensor) -> Manner:
+        """From the embeddings [n, d_clip] of pictures and of their twins, and the words of both, int64 [n, n_families],
+        a number for each word."""
+        mean = embeddings.double().mean(0)
+        pair = [shown.double() - mean for shown in (embeddings, twins)]
+        explained = _explained((pair[0] + pair[1]) / 2, words)
+        left = [shown - explained for shown in pair]
+        n, d = explained.shape
+        within_words = (left[0].T @ left[0] + left[1].T @ left[1]) / (2 * n)
+        shared = (left[0].T @ left[1] + left[1].T @ left[0]) / (2 * n)
+        seen = explained.T @ explained / n + within_words
+        seen = seen + ROUNDING * seen.diagonal().mean() * torch.eye(d, dtype=torch.float64)
+        whiten = torch.linalg.inv(torch.linalg.cholesky(seen))
+        agreement, directions = torch.linalg.eigh(whiten @ shared @ whiten.T)
+        n_held = max(1, int((agreement >= RELIABLE).sum()))
+        made = cls(d, n_held)
         made.mean.copy_(mean)
-        made.filter.copy_(taken_out)
-        made.whiten.copy_(taken_out @ (directions[:, :n_held] * variances[:n_held].clamp_min(1e-12).rsqrt()))
+        made.filter.copy_(torch.linalg.solve(seen, within_words))
+        made.whiten.copy_(whiten.T @ directions.flip(1)[:, :n_held])
         return made
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """What words explain of the embeddings [..., d_clip], and their manner [..., d_manner]."""
         centred = embeddings - self.mean
         return embeddings - centred @ self.filter, centred @ self.whiten
+
+
+def _explained(centred: Tensor, words: Tensor) -> Tensor:
+    """What a linear function of the words says of the centred embeddings [n, d]."""
+    said = torch.cat([F.one_hot(column) for column in words.unbind(1)], 1).double()
+    said = said - said.mean(0)
+    few = torch.eye(said.shape[1], dtype=torch.float64)
+    return said @ torch.linalg.solve(said.T @ said + 10 * few, said.T @ centred)
 
 
 def mean_manner(manner: Tensor, weights: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ CLEAR_SHARE = 0.5
 CLEARNESS = 0.6
 """In that share, each value and look that a picture carries makes it this many times as likely to be drawn."""
 
-MANNER_SHARE = 0.5
+MANNER_SHARE = 0.6
 """Share of the steps in which tokens of the pictures' manner follow the captions."""
 NOISY_SHARE = 0.25
 """Share of the rows that meet nearly pure noise (`prefgen.recipes.latents`)."""

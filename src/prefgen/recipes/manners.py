@@ -16,19 +16,19 @@ from prefgen.alignment import Projector
 from prefgen.embedding import Manner
 from prefgen.recipes.checkpoint import fingerprint, load_metadata, load_tensors, save_tensors
 from prefgen.recipes.context import Context
-from prefgen.recipes.people_features import picture_embeddings
 from prefgen.recipes.picture_words import words_in
-from prefgen.recipes.pictures import scene_at
+from prefgen.recipes.twins import twins_of
 
 N_FITTED = 40_000
-"""Training pictures by which manner and words are told apart."""
+"""Training pictures, with their twins, by which manner and words are told apart."""
 
 
 def manner_of_pictures(c: Context) -> Manner:
-    """What words leave unexplained of the training pictures' embeddings."""
-    embeddings = picture_embeddings(c)[:N_FITTED]
-    words = torch.tensor([words_in(scene_at("train", i, c.preset.seed)) for i in range(len(embeddings))])
-    return Manner.fit(embeddings, words)
+    """What words leave unexplained of the training pictures' embeddings and their twins show as well."""
+    twins = twins_of(c)
+    n = min(N_FITTED, len(twins.clip))
+    words = torch.tensor([words_in(twins.scene(i)) for i in range(n)])
+    return Manner.fit(twins.own[:n].float(), twins.clip[:n].float(), words)
 
 
 class MannerTokens(nn.Module):
