@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from prefgen.embedding import Manner, UserEncoder, UserEncoderConfig
-from prefgen.embedding.manner import followed_manner, mean_manner
+from prefgen.embedding.manner import mean_manner
 
 N, D_CLIP = 4000, 13
 
@@ -60,12 +60,25 @@ def test_what_only_one_picture_shows_is_no_manner():
     assert (of_twins - unsaid).square().mean() < 0.02
 
 
+def test_a_dimension_is_followed_as_far_as_people_keep_to_it():
+    dice = torch.Generator().manual_seed(0)
+    manner = Manner(D_CLIP, 3)
+    taste = torch.randn(N, 3, generator=dice)
+    own = taste + torch.tensor([0.1, 0.1, 3.0]) * torch.randn(N, 3, generator=dice)
+    others = taste * torch.tensor([-1.0, 0, 0]) + torch.randn(N, 3, generator=dice)
+    manner.learn_to_follow(own, others, taste)
+    assert manner.own_share[1] == pytest.approx(1, abs=0.05)
+    assert manner.own_share[2] == pytest.approx(0.1, abs=0.03), "what own pictures hardly tell is hardly followed"
+    assert manner.others_share[0] < -0.005, "dislikes speak where they mirror likes"
+    torch.testing.assert_close(manner.others_share[1:], torch.zeros(2), atol=0.02, rtol=0)
+
+
 def test_a_manner_is_followed_towards_likes_and_away_from_dislikes():
-    own, other = torch.tensor([1.0, 0.5]), torch.tensor([-1.0, 0.5])
-    alone, against = followed_manner(own, None), followed_manner(own, other)
-    assert (alone * own).sum() > 0
-    assert against[0] > alone[0], "what both sides differ in is followed further"
-    assert against[1] == alone[1], "what they share is not"
+    manner, own, other = Manner(D_CLIP, 2), torch.tensor([1.0, 0.5]), torch.tensor([-1.0, 0.0])
+    alone, against = manner.followed(own, None), manner.followed(own, other)
+    assert (alone * own > 0).all()
+    assert against[0] > alone[0], "what the other side has the opposite of is followed further"
+    assert against[1] == alone[1], "of what the other side has nothing to say it is not"
 
 
 def test_a_weight_counts_like_copies():
@@ -94,7 +107,7 @@ def test_words_are_elected_and_the_manner_is_averaged(encoder: UserEncoder):
     candidates = encoder.like.picture_tokens(likes)
     for token in chosen[0, :3]:
         assert any(torch.allclose(token, one) for one in candidates[:, :3].flatten(0, 1))
-    manner = followed_manner(*(encoder.like.manner_of(x, w) for x, w in (own, others)))
+    manner = encoder.like.manner.followed(*(encoder.like.manner_of(x, w) for x, w in (own, others)))
     torch.testing.assert_close(chosen[0, 3:], encoder.like.manner_projector(manner[None])[0])
     assert not any(torch.allclose(chosen[0, 3:], one) for one in candidates[:, 3:])
 

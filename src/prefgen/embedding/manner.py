@@ -19,10 +19,10 @@ RELIABLE = 0.35
 """A direction belongs to the manner if twins share so much of its variance without a word."""
 ROUNDING = 1e-4
 """Share of the mean variance that is taken for noise in every direction."""
-MANNER_GAIN = 0.8
-"""How far a side's manner is followed from nobody's."""
-MANNER_CONTRAST = 1.6
-"""How far, besides, away from the other side's: what is liked and disliked lie on opposite sides of the middle."""
+MANNER_GAIN = 3.0
+"""How much further than it is expected a manner is painted: an expectation lies near the middle."""
+MANNER_CONTRAST = 0.5
+"""How much of what is expected of the other side's pictures is shunned, besides."""
 
 
 class Manner(nn.Module):
@@ -35,12 +35,16 @@ class Manner(nn.Module):
     mean: Tensor
     filter: Tensor
     whiten: Tensor
+    own_share: Tensor
+    others_share: Tensor
 
     def __init__(self, d_clip: int, d_manner: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(d_clip))
         self.register_buffer("filter", torch.zeros(d_clip, d_clip))
         self.register_buffer("whiten", torch.zeros(d_clip, d_manner))
+        self.register_buffer("own_share", torch.ones(d_manner))
+        self.register_buffer("others_share", torch.zeros(d_manner))
 
     @classmethod
     def fit(cls, embeddings: Tensor, twins: Tensor, words: Tensor) -> Manner:
@@ -69,6 +73,28 @@ class Manner(nn.Module):
         centred = embeddings - self.mean
         return embeddings - centred @ self.filter, centred @ self.whiten
 
+    def learn_to_follow(self, own: Tensor, others: Tensor, shown: Tensor) -> None:
+        """Fits what to expect of another picture of a side, by least squares in each dimension.
+
+        `own` and `others` [n, d_manner] are the mean manners of people's pictures on a side and on the opposite one,
+        `shown` [n, d_manner] those of further pictures on the first.
+        """
+        known = torch.stack([own, others, torch.ones_like(own)], -1).double().transpose(0, 1)
+        shares = torch.linalg.lstsq(known, shown.double().T[..., None], driver="gelsd").solution[..., 0]
+        self.own_share.copy_(shares[:, 0])
+        self.others_share.copy_(shares[:, 1])
+
+    def expected(self, own: Tensor, others: Tensor | None) -> Tensor:
+        """The manner [..., d_manner] of a further picture of a side, by the mean manners of the known ones of that side
+        and of the other (None where nothing is known)."""
+        return own * self.own_share + (0 if others is None else others * self.others_share)
+
+    def followed(self, own: Tensor, others: Tensor | None) -> Tensor:
+        """The manner [..., d_manner] to paint in for one side: towards what is expected of its pictures, and away from
+        what is expected of the other side's."""
+        shunned = 0 if others is None else self.expected(others, own)
+        return MANNER_GAIN * (self.expected(own, others) - MANNER_CONTRAST * shunned)
+
 
 def _explained(centred: Tensor, words: Tensor) -> Tensor:
     """What a linear function of the words says of the centred embeddings [n, d]."""
@@ -81,9 +107,3 @@ def _explained(centred: Tensor, words: Tensor) -> Tensor:
 def mean_manner(manner: Tensor, weights: Tensor) -> Tensor:
     """The weighted mean [..., d_manner] of manners [..., n, d_manner] by weights [..., n]; nobody's without weights."""
     return (manner * weights[..., None]).sum(-2) / weights.sum(-1, keepdim=True).clamp_min(1e-9)
-
-
-def followed_manner(own: Tensor, others: Tensor | None) -> Tensor:
-    """The manner to paint in [..., d_manner] for one side's mean manner and the other's (None where nothing is known):
-    towards the one, and away from the other."""
-    return MANNER_GAIN * own if others is None else MANNER_GAIN * own + MANNER_CONTRAST * (own - others)

@@ -14,7 +14,7 @@ from prefgen.alignment import Projector
 from prefgen.core import ModelError
 from prefgen.embedding.election import elected, facets
 from prefgen.embedding.features import SideFeatures
-from prefgen.embedding.manner import Manner, followed_manner, mean_manner
+from prefgen.embedding.manner import Manner, mean_manner
 
 PARTS = ("sem", "core", "img")
 SIDES = ("like", "dislike")
@@ -203,7 +203,7 @@ class UserEncoder(nn.Module):
         if not self.config.manner_tokens:
             return said
         theirs = side.manner_of(others[0], opposed) if len(others[0]) else None
-        manners = torch.stack([followed_manner(side.manner_of(own[0], v), theirs) for v in heard])
+        manners = torch.stack([side.manner.followed(side.manner_of(own[0], v), theirs) for v in heard])
         return torch.cat([said, side.manner_projector(manners)], 1)
 
     def save(self, folder: Path | str, dtype: torch.dtype = torch.float16) -> None:

@@ -42,7 +42,7 @@ from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.latent_eye import PerceptualLoss, weighted_eye
 from prefgen.recipes.latents import listening_times
 from prefgen.recipes.loop import Loop, LoopSettings
-from prefgen.recipes.manners import known_manner_tokens, manner_of_pictures
+from prefgen.recipes.manners import known_manner_tokens, learn_to_follow, manner_of_pictures
 from prefgen.recipes.people_features import PeopleFeatures, people_features
 from prefgen.recipes.population import N_HISTORY, population
 from prefgen.recipes.twins import Twins, twins_of
@@ -209,6 +209,7 @@ def train_personal(
     unet: Any = UNet2DConditionModel.from_pretrained(c.out / "unet").eval()
     text = TextEncoding(c.out)
     manner = manner_of_pictures(c)
+    learn_to_follow(manner, crowd)
     config = UserEncoderConfig(
         d_lm=crowd.last.shape[-1],
         d_clip=crowd.clip.shape[-1],

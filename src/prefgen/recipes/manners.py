@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 from prefgen.alignment import Projector
 from prefgen.embedding import Manner
+from prefgen.embedding.manner import mean_manner
 from prefgen.recipes.checkpoint import fingerprint, load_metadata, load_tensors, save_tensors
 from prefgen.recipes.context import Context
+from prefgen.recipes.people_features import PeopleFeatures
 from prefgen.recipes.picture_words import words_in
+from prefgen.recipes.population import N_DISLIKED_TARGETS, N_HISTORY, N_LIKED_TARGETS
 from prefgen.recipes.twins import twins_of
 
 N_FITTED = 40_000
@@ -29,6 +32,17 @@ def manner_of_pictures(c: Context) -> Manner:
     n = min(N_FITTED, len(twins.clip))
     words = torch.tensor([words_in(twins.scene(i)) for i in range(n)])
     return Manner.fit(twins.own[:n].float(), twins.clip[:n].float(), words)
+
+
+def learn_to_follow(manner: Manner, people: PeopleFeatures) -> None:
+    """What to expect of a person's next picture, by the likes and dislikes of the training people's histories."""
+    users, n_history = list(range(len(people))), len(people) * [0]
+    sides = [people.side(users, n_history, side) for side in (0, 1)]
+    with torch.no_grad():
+        known = [mean_manner(manner(side.images)[1], side.weights) for side in sides]
+        targets = manner(people.clip[:, N_HISTORY:].float())[1]
+    liked, disliked = targets.split([N_LIKED_TARGETS, N_DISLIKED_TARGETS], 1)
+    manner.learn_to_follow(torch.cat(known), torch.cat(known[::-1]), torch.cat([liked.mean(1), disliked.mean(1)]))
 
 
 class MannerTokens(nn.Module):
