@@ -85,6 +85,10 @@ def test_a_shipped_model_is_trained_on_and_nothing_else_of_it_is_touched(trained
     heard = [name for name in rivals[0] if name.endswith("/like.safetensors")]
     assert len(heard) == 4
     assert all(rivals[0][name] != rivals[1][name] for name in heard)
+    judges = files_under(trained / "shipped" / "judges"), files_under(tmp_path / "shipped" / "judges")
+    read = [name for name in judges[0] if name.endswith(".safetensors")]
+    assert len(read) == 2
+    assert all(judges[0][name] != judges[1][name] for name in read)
 
 
 def run_in_pieces(preset: Preset, work: Path, stage: str) -> int:

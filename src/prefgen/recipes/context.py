@@ -22,8 +22,8 @@ class Context:
     out: Path
     deadline: Deadline
     start: Path | None = None
-    """A finished model's folder, of which `out` holds a copy: vision tower, generator, adapter and baselines train on
-    from there."""
+    """A finished model's folder, of which `out` holds a copy: vision tower, generator, adapter, baselines and judges
+    train on from there."""
 
     def begins_again(self, stage: str) -> bool:
         """Whether a stage that `out` shows as finished is to be trained on from there, and has not been yet."""

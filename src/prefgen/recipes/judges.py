@@ -112,10 +112,12 @@ def cached_reconstructions(c: Context, split: str, pictures: np.ndarray) -> np.n
 def train_judges(c: Context) -> None:
     """Trains both judges, saves them beside the model and writes `attributes.json`."""
     folder = judges_folder(c)
-    for recipe in RECIPES:
-        if not (folder / recipe.name / "config.json").exists():
-            _train_judge(c, recipe, folder / recipe.name)
-    if not (folder / "attributes.json").exists():
+    lacking = [
+        r for r in RECIPES if not (folder / r.name / "config.json").exists() or c.begins_again(f"judge-{r.name}")
+    ]
+    for recipe in lacking:
+        _train_judge(c, recipe, folder / recipe.name)
+    if lacking or not (folder / "attributes.json").exists():
         report = attribute_report(c, {r.name: Judge.load(folder / r.name) for r in RECIPES})
         save_json(folder / "attributes.json", report)
         for value in report["failing"]:
@@ -126,7 +128,9 @@ def _train_judge(c: Context, recipe: JudgeRecipe, folder: Path) -> None:
     p = c.preset
     torch.manual_seed(p.seed)
     config = judge_config(recipe.architecture, recipe.width if p.name != "tiny" else 16)
-    network = new_network(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    untrained = c.start is None or not (folder / "config.json").exists()
+    network = new_network(config) if untrained else Judge.load(folder).network.train()
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pictures = paint_pictures(c.work / "pictures", recipe.split, p.judge_pictures, p.seed)
     rebuilt = cached_reconstructions(c, recipe.split, pictures)
 

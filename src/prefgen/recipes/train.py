@@ -45,8 +45,8 @@ def train(
 ) -> bool:
     """Runs the stages (or one of them). Returns whether everything asked for is done.
 
-    With `start`, a finished model's folder, its parts are taken over; vision tower, generator, adapter and baselines
-    train on from its weights.
+    With `start`, a finished model's folder, its parts are taken over; vision tower, generator, adapter, baselines and
+    judges train on from its weights.
     """
     if only is not None and only not in STAGES:
         raise ConfigError(f"expected a stage of {list(STAGES)}, got {only!r}", hint=nearest_hint(only, STAGES))
