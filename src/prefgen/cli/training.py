@@ -25,7 +25,7 @@ def train(
     start: Annotated[
         str | None,
         typer.Option(
-            "--start", help="A finished model (embedded, a folder) whose vision tower, generator, adapters and judges go on."
+            "--start", help="A finished model (embedded, a folder) whose tower, generator, adapters and judges go on."
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
