@@ -17,6 +17,7 @@ from tqdm import tqdm
 from prefgen.agents import paint
 from prefgen.benchmark.by_eye import verdict_rows, write_sheet
 from prefgen.benchmark.chain import Chain, Sampling
+from prefgen.benchmark.cold_start import cold_start_rows
 from prefgen.benchmark.judge import Judge, PictureJudge
 from prefgen.benchmark.methods import METHODS, QUICK_METHODS, Bench, FitsEachPerson, Method, NotRun
 from prefgen.benchmark.methods.painter import painter_scene
@@ -122,6 +123,7 @@ def bench(
         baselines=(folder or WEIGHTS / "embedded").parent / "baselines",
         command=command_of(model_folder, quick, seed, out, n_users, methods, data, report),
         page=None if report is None else Path(report) / "report.html",
+        cold_start=model_folder,
     )
     if report is not None:
         (Path(report) / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -182,8 +184,10 @@ def run_bench(
     baselines: Path = WEIGHTS / "baselines",
     command: str = "",
     page: Path | None = None,
+    cold_start: str | Path | None = None,
 ) -> dict[str, Any]:
-    """`bench` on a model, a judge and people that are given; `page` is the report's HTML file."""
+    """`bench` on a model, a judge and people that are given; `page` is the report's HTML file, `cold_start` the model
+    that a process of its own is to load and paint the demo with."""
     _check_names(methods, METHODS)
     _check_names(metrics or (), METRICS)
     cases = cases_of(members[: plan.n_users])
@@ -204,6 +208,7 @@ def run_bench(
         quick=quick,
     )
     rows = absent + [r for name in metrics or METRICS for r in METRICS[name].measure(results)]
+    rows += [] if cold_start is None else cold_start_rows(cold_start, 1 if quick else 5)
     rows += verdict_rows()
     rows += [_training_row(m.name, m.training_seconds) for m in ready if isinstance(m, FitsEachPerson)]
     if data is not None or not quick:
