@@ -135,6 +135,10 @@ class FakeChain:
             dislikes=tuple(Word(word=w, weight=0.5, confidence=0.5) for w in sides["dislike"]),
         )
 
+    def score_history(self, history: History, images: list[Image.Image]) -> list[float]:
+        """`score` of what the history shows."""
+        return self.score(history, images)
+
     def score(self, profile: dict[str, np.ndarray] | History, images: list[Image.Image]) -> list[float]:
         """Nearer in colour to the likes than to the dislikes; undecided if told nothing."""
         if isinstance(profile, History):

@@ -34,7 +34,8 @@ def history_of(*entries: tuple[str, Side]) -> History:
 
 
 def trust(history: History, model: Majority | None = None) -> list[float]:
-    return trust_in_labels(history, WordEdits(), model or Majority()).tolist()  # type: ignore[arg-type]
+    features = torch.zeros(len(history), 0)
+    return trust_in_labels(history, features, WordEdits(), model or Majority()).tolist()  # type: ignore[arg-type]
 
 
 def test_a_slip_among_pictures_of_its_kind_has_no_voice() -> None:

@@ -38,6 +38,7 @@ def test_every_stage_leaves_its_part(trained: Path) -> None:
         "text_encoder",
         "image_encoder",
         "mllm",
+        "evidence",
         "user_encoder",
         "adapter",
         "prefgen.json",
@@ -78,7 +79,7 @@ def test_a_shipped_model_is_trained_on_and_nothing_else_of_it_is_touched(trained
     assert train(SMALLEST, work=tmp_path, out=tmp_path / "model", start=shipped)
     before, after = files_under(shipped), files_under(tmp_path / "shipped" / "embedded")
     changed = {name.split("/")[0] for name in before if before[name] != after[name]}
-    assert changed == {"image_encoder", "unet", "user_encoder", "adapter"}
+    assert changed == {"image_encoder", "unet", "evidence", "user_encoder", "adapter"}
     cards = [(folder / "shipped" / "embedded" / "prefgen.json").read_text() for folder in (trained, tmp_path)]
     assert cards[0] != cards[1], "what a new tower knows is described anew"
     assert before.keys() == after.keys()

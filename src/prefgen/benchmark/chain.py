@@ -14,7 +14,7 @@ from torch import Tensor
 from prefgen.adapter import UserAdapter, UserTokens, concatenate_users
 from prefgen.agents import SIDE_PX
 from prefgen.benchmark.tasks import Shelf, Task
-from prefgen.core import ModelError
+from prefgen.core import History, ModelError
 from prefgen.diffusion import sample
 
 CLIP_BATCH = 256
@@ -55,6 +55,10 @@ class Chain(Protocol):
 
     def embed(self, profile: Any) -> Any:
         """The profile's tokens: rows of `UserTokens`, or a mapping of both groups."""
+        ...
+
+    def score_history(self, history: History, images: Sequence[Any]) -> list[float]:
+        """The same by a history that is no profile, also by an empty one."""
         ...
 
     def explain(self, profile: Any) -> Any:

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from prefgen.adapter import UserTokens
 from prefgen.core import History, HistoryItem, Side
-from prefgen.embedding import PARTS, SIDES, SideFeatures, UserEncoder, shown_words, words_of_taste
+from prefgen.embedding import PARTS, SIDES, SideFeatures, TasteEvidence, UserEncoder, shown_words, words_of_taste
 from prefgen.pipeline.ports import PreferenceModel, SideStates, TextEmbedding, notes_for
 from prefgen.pipeline.trust import trust_in_labels
 from prefgen.pipeline.word_edits import WordEdits, edited_sem
 
-EMBEDDING_VERSION = 5
+EMBEDDING_VERSION = 6
 """Raised whenever this computation changes: it is part of a model's hash, so that older profiles are refused."""
 
 
@@ -30,6 +30,7 @@ class Encoders:
     feature_extractor: Any
     user_encoder: UserEncoder
     text_embedding: TextEmbedding
+    evidence: TasteEvidence | None = None
 
 
 @torch.no_grad()
@@ -54,7 +55,7 @@ def person_tokens(history: History, edits: WordEdits, encoders: Encoders) -> Use
     )
     voices = torch.tensor([item.weight for item in history.items])
     if encoders.user_encoder.config.election_width:
-        voices = voices * trust_in_labels(history, edits, mllm)
+        voices = voices * trust_in_labels(history, features, edits, mllm, encoders.evidence)
     like, dislike = (
         _side_tokens(side, history.items, getattr(states, side), features, voices, edits, encoders) for side in SIDES
     )
@@ -77,7 +78,8 @@ def words_of_person(
             for like, seen in zip(liked.tolist(), features)
         ]
     )
-    voices = torch.tensor([item.weight for item in history.items]) * trust_in_labels(history, edits, encoders.mllm)
+    voices = torch.tensor([item.weight for item in history.items])
+    voices = voices * trust_in_labels(history, features, edits, encoders.mllm, encoders.evidence)
     width = encoders.user_encoder.config.election_width
     shown = shown_words(tokens.float().cpu(), states, silence, width)
     return words_of_taste(words, shown, liked, voices)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from prefgen.core import ConfigError, ModelError, nearest_hint
+from prefgen.embedding import TasteEvidence
 from prefgen.pipeline.card import CARD_NAME
 from prefgen.pipeline.ports import PreferenceModel
 
@@ -136,6 +137,13 @@ def load_image_encoder(folder: Path, device: torch.device) -> tuple[Any, Any]:
         lambda: CLIPImageProcessorPil.from_pretrained(folder / "feature_extractor", local_files_only=True),
     )
     return encoder.eval().requires_grad_(False).to(device), extractor  # pyright: ignore[reportArgumentType]
+
+
+def load_evidence(folder: Path, device: torch.device) -> TasteEvidence | None:
+    """The folder's evidence of taste; a model may come without."""
+    if not (folder / "evidence").exists():
+        return None
+    return loaded("evidence", lambda: TasteEvidence.load(folder / "evidence")).to(device).requires_grad_(False)
 
 
 def load_mllm(folder: Path, device: torch.device) -> PreferenceModel:

@@ -20,7 +20,7 @@ from torch import Tensor
 from prefgen.adapter import UserAdapter, UserTokens, concatenate_users, facet_of, load_adapter
 from prefgen.core import ConfigError, History, InputError, ModelError, ProfileError
 from prefgen.diffusion import sample
-from prefgen.embedding import UserEncoder, word_states
+from prefgen.embedding import TasteEvidence, UserEncoder, word_states
 from prefgen.history import PerPicture, PictureSource, history_from_items, load_picture
 from prefgen.pipeline.card import ModelCard, hash_of_folder, read_card
 from prefgen.pipeline.embed import EMBEDDING_VERSION, Encoders, person_tokens, picture_features, words_of_person
@@ -31,6 +31,7 @@ from prefgen.pipeline.loading import (
     device_named,
     dtype_named,
     folder_of,
+    load_evidence,
     load_image_encoder,
     load_mllm,
     load_pipeline,
@@ -38,9 +39,11 @@ from prefgen.pipeline.loading import (
 )
 from prefgen.pipeline.ports import PreferenceModel, notes_for
 from prefgen.pipeline.profile import Profile, warn_of_dropped
+from prefgen.pipeline.scoring import likings
 from prefgen.pipeline.seeding import Seeding
 from prefgen.pipeline.settings import OutputType, check_pipeline_settings
 from prefgen.pipeline.stored import MAX_STORED_PX, stored_history, stored_picture
+from prefgen.pipeline.word_edits import NO_EDITS, WordEdits
 from prefgen.pipeline.words import UnknownWord, unknown_words, warning_of
 
 if TYPE_CHECKING:
@@ -79,10 +82,12 @@ class PrefGen:
         image_encoder: Any,
         feature_extractor: Any,
         mllm: PreferenceModel | Callable[[], PreferenceModel],
+        evidence: TasteEvidence | None = None,
         card: ModelCard | None = None,
         sha256: str,
     ) -> None:
-        """From parts (`from_pretrained` reads them). `mllm` may be a function, which is called when it is first needed.
+        """From parts (`from_pretrained` reads them). `mllm` may be a function, which is called when it is first needed;
+        without `evidence` it alone says what a person likes.
 
         `sha256` is the name by which profiles know this model.
         """
@@ -91,6 +96,7 @@ class PrefGen:
         self.user_encoder = user_encoder
         self.image_encoder = image_encoder
         self.feature_extractor = feature_extractor
+        self.evidence = evidence
         self.card = card or ModelCard()
         self.sha256 = sha256
         self._mllm = mllm
@@ -127,6 +133,7 @@ class PrefGen:
         image_encoder, feature_extractor = load_image_encoder(folder, where)
         adapter = loaded("adapter", lambda: load_adapter(folder / "adapter", pipe.unet))
         user_encoder = loaded("user_encoder", lambda: UserEncoder.load(folder / "user_encoder"))
+        evidence = load_evidence(folder, where) if mllm is None else None
         return cls(
             pipe=pipe,
             adapter=adapter.to(where, kind).requires_grad_(False),
@@ -134,6 +141,7 @@ class PrefGen:
             image_encoder=image_encoder,
             feature_extractor=feature_extractor,
             mllm=mllm or (lambda: load_mllm(folder, where)),
+            evidence=evidence,
             card=card,
             sha256=hash_of_folder(folder, EMBEDDING_VERSION, *([] if mllm is None else [_name_of(mllm)])),
         )
@@ -159,6 +167,7 @@ class PrefGen:
             feature_extractor=self.feature_extractor,
             user_encoder=self.user_encoder,
             text_embedding=self.text_embedding,
+            evidence=self.evidence,
         )
 
     @torch.no_grad()
@@ -298,15 +307,33 @@ class PrefGen:
     def score(self, profile: Profile, images: Sequence[PictureSource]) -> list[float]:
         """P(this person likes the picture), for each of the pictures (PIL images or paths)."""
         self._check_is_ours(profile)
-        history = profile.pictures("score pictures with it")
+        return self.score_history(profile.pictures("score pictures with it"), images, edits=profile.edits)
+
+    def score_history(
+        self, history: History, images: Sequence[PictureSource], *, edits: WordEdits = NO_EDITS
+    ) -> list[float]:
+        """`score` by a history that is kept nowhere; one without pictures is somebody nothing is known of."""
         if isinstance(images, (str, os.PathLike, Image.Image)):
             raise InputError("expected a list of pictures or paths, got one", hint="write [picture]")
         pictures = [stored_picture(load_picture(image)) for image in images]
         if not pictures:
             return []
         with self._turn:
-            likings = self.mllm.score(history, pictures, **notes_for(self.mllm.score, profile.edits))
-        return [float(p) for p in likings]
+            return likings(
+                history,
+                self._features([item.image for item in history.items]),
+                pictures,
+                self._features(pictures),
+                edits,
+                self.mllm,
+                self.evidence,
+            )
+
+    def _features(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """CLIP embeddings [n, d_clip] where evidence reads them, rows of nothing where nobody does."""
+        if self.evidence is None or not pictures:
+            return torch.zeros(len(pictures), 0 if self.evidence is None else self.evidence.config.d_clip)
+        return picture_features(pictures, self.image_encoder, self.feature_extractor)
 
     def explain(self, profile: Profile) -> Explanation:
         """What was understood of a person: likes and dislikes in words, with weights and confidence."""

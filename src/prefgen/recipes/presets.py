@@ -88,6 +88,12 @@ class Preset:
     """λ of the contrastive preference loss."""
     mllm_same_user: float = 0.1
     """Weight of the same-user contrast."""
+    # evidence of taste
+    evidence_reading_samples: int = 300_000
+    evidence_samples: int = 100_000
+    """Histories with their questions."""
+    evidence_batch: int = 96
+    evidence_people: int = 1_500
     # adapters
     n_users: int = 5_000
     """Simulated people to train on."""
@@ -159,6 +165,9 @@ PRESETS: dict[str, Preset] = {
         mllm_pretrain_samples=256,
         mllm_vqa_samples=256,
         mllm_batch=8,
+        evidence_reading_samples=512,
+        evidence_samples=256,
+        evidence_batch=16,
         n_users=60,
         user_tokens=2,
         manner_tokens=1,

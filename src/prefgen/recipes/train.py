@@ -20,6 +20,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "mllm": ("mllm_pretrain", "train_mllm_pretrain"),
     "preferences": ("preference_vqa", "train_preference_vqa"),
     "probes": ("probe", "probe_layers"),
+    "evidence": ("taste_evidence", "train_evidence"),
     "adapter": ("adapters", "train_adapter"),
     "baselines": ("baselines", "train_all_baselines"),
     "judges": ("judges", "train_judges"),

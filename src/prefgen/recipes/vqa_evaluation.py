@@ -14,6 +14,7 @@ from prefgen.mllm import (
     Branch,
     Pack,
     PreferenceMLLM,
+    Told,
     answer_token,
     calibration_error,
     chat_frame,
@@ -24,26 +25,34 @@ from prefgen.mllm import (
     run_packed,
 )
 from prefgen.recipes.mllm_people import N_EVERYTHING, N_ONE, pairs_of, scenes_of
-from prefgen.recipes.vqa_slots import chosen_slots, slots_of, told
+from prefgen.recipes.vqa_slots import Slot, chosen_slots, slots_of, told
 
 
-def evaluation_pack(index: int, split: str, condition: str, *, n_people: int, n_each: int = 4) -> Pack:
-    """One person's history (`own`, another's or none) and every query pair; branch 2k is liked, 2k + 1 disliked.
-
-    Labels of the history are as noisy as the person; the queries' are not. The first two pairs differ in everything,
-    the last `N_ONE` in one attribute.
-    """
-    rng = numpy_rng("evaluation", split, index, condition)
+def evaluation_queries(index: int, split: str) -> list[tuple[Slot, Slot]]:
+    """The pairs that one person is asked about: two that differ in everything, then `N_ONE` in one attribute."""
     person = pairs_of(index, split)[0]
     current = [k for k in range(N_EVERYTHING) if person.kind != "drifting" or k / (N_EVERYTHING - 1) >= person.turn]
     asked = [int(k) for k in numpy_rng("evaluation queries", split, index).permutation(current)[:2]]
-    queries = slots_of(index, split, [*asked, *range(N_EVERYTHING, N_EVERYTHING + N_ONE)])
-    subjects = {pair[0].scene.subject for pair in queries}
+    return slots_of(index, split, [*asked, *range(N_EVERYTHING, N_EVERYTHING + N_ONE)])
+
+
+def evaluation_history(index: int, split: str, condition: str, *, n_people: int, n_each: int = 4) -> list[Told]:
+    """One person's history (`own`, another's or none), as noisy as the person, without the queries' subjects."""
+    if condition == "none":
+        return []
+    rng = numpy_rng("evaluation", split, index, condition)
+    person = pairs_of(index, split)[0]
+    subjects = {pair[0].scene.subject for pair in evaluation_queries(index, split)}
     owner = index if condition == "own" else (index + n_people // 2) % n_people
     rest = [p for p in slots_of(owner, split, range(N_EVERYTHING)) if p[0].scene.subject not in subjects]
     slots = chosen_slots(rng, rest, n_each, n_each)
-    timed = person.kind == "drifting"
-    items = [] if condition == "none" else told(rng, slots, flipped=person.flipped, timed=timed)
+    return told(rng, slots, flipped=person.flipped, timed=person.kind == "drifting")
+
+
+def evaluation_pack(index: int, split: str, condition: str, *, n_people: int, n_each: int = 4) -> Pack:
+    """`evaluation_history` and every pair of `evaluation_queries`; branch 2k is liked, 2k + 1 disliked."""
+    items = evaluation_history(index, split, condition, n_people=n_people, n_each=n_each)
+    queries = evaluation_queries(index, split)
     branches = [Branch(question=like_question(slot.key)) for pair in queries for slot in pair]
     return Pack(history=history_parts(items), branches=tuple(branches))
 

@@ -53,6 +53,10 @@ class Asked:
     """The sides of the history's pictures as they are told."""
     tastes: tuple[Taste, ...] = ()
     """What the history's one person likes and dislikes now; empty where a history mixes people or is about a part."""
+    items: tuple[Told, ...] = ()
+    """The history's pictures before they are put into words."""
+    notes: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    """Words said to be liked and to be disliked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +158,8 @@ def _asked(
         person=index,
         sides=told_sides(items, first),
         tastes=() if strangers else tuple(person.current_tastes()),
+        items=tuple(items),
+        notes=notes,
     )
 
 
@@ -253,6 +259,7 @@ def aspect_pack(rng: np.random.Generator, index: int, split: str) -> Asked:
         kind="aspect",
         person=index,
         sides=told_sides(items),
+        items=tuple(items),
     )
 
 
@@ -286,6 +293,7 @@ def subject_pack(rng: np.random.Generator, index: int, split: str) -> Asked:
         kind="subject",
         person=index,
         sides=told_sides(items),
+        items=tuple(items),
     )
 
 
@@ -306,6 +314,7 @@ def foreign_pack(rng: np.random.Generator, index: int, split: str, kind: History
         kind=kind,
         person=index,
         sides=told_sides(items),
+        items=tuple(items),
     )
 
 

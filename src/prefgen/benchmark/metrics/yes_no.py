@@ -24,10 +24,9 @@ def likings(chain: Chain, shelf: Shelf, pairs: Sequence[QueryPair]) -> np.ndarra
 
 
 def likings_of_nobody(chain: Chain, pairs: Sequence[QueryPair]) -> np.ndarray:
-    """The same of a preference model that is told no history. A profile always holds one, so the model itself is
-    asked."""
+    """The same of somebody nothing is known of."""
     pictures = [p for pair in pairs for p in pair.pictures()]
-    return np.asarray(chain.mllm.score(History(items=()), pictures), dtype=np.float64).reshape(len(pairs), 2)
+    return np.asarray(chain.score_history(History(items=()), pictures), dtype=np.float64).reshape(len(pairs), 2)
 
 
 def accuracy(likings: np.ndarray) -> np.ndarray:

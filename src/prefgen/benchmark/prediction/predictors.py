@@ -44,12 +44,23 @@ def first_of_two(likings: np.ndarray) -> np.ndarray:
 
 
 class Model:
-    """The preference model's calibrated yes or no about both pictures, given the references as a history."""
+    """The whole model's P(liked) of both pictures, given the references as a history."""
 
     name = "prefgen"
 
     def first_chosen(self, chain: Chain, asked: Asked, references: Sequence[Pair]) -> np.ndarray:
         """It answers without a reference too: what people like on the whole."""
+        likings = chain.score_history(history_of_pairs(references), asked.pictures)
+        return first_of_two(np.asarray(likings, dtype=np.float64).reshape(-1, 2))
+
+
+class LanguageModel:
+    """The preference model's calibrated yes or no alone, without the evidence beside it."""
+
+    name = "mllm"
+
+    def first_chosen(self, chain: Chain, asked: Asked, references: Sequence[Pair]) -> np.ndarray:
+        """It answers without a reference too."""
         likings = chain.mllm.score(history_of_pairs(references), asked.pictures)
         return first_of_two(np.asarray(likings, dtype=np.float64).reshape(-1, 2))
 
@@ -107,5 +118,7 @@ class Chance:
         return np.full(len(asked.questions), 0.5)
 
 
-PREDICTORS: dict[str, Predictor] = {p.name: p for p in (Model(), ClipLogisticRegression(), Crowd(), Chance())}
+PREDICTORS: dict[str, Predictor] = {
+    p.name: p for p in (Model(), LanguageModel(), ClipLogisticRegression(), Crowd(), Chance())
+}
 """Every predictor by name."""
