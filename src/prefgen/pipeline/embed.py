@@ -14,6 +14,7 @@ from prefgen.adapter import UserTokens
 from prefgen.core import History, HistoryItem, Side
 from prefgen.embedding import PARTS, SIDES, SideFeatures, TasteEvidence, UserEncoder, shown_words, words_of_taste
 from prefgen.pipeline.ports import PreferenceModel, SideStates, TextEmbedding, notes_for
+from prefgen.pipeline.scoring import words_by_evidence
 from prefgen.pipeline.trust import trust_in_labels
 from prefgen.pipeline.word_edits import WordEdits, edited_sem
 
@@ -66,11 +67,15 @@ def person_tokens(history: History, edits: WordEdits, encoders: Encoders) -> Use
 def words_of_person(
     history: History, edits: WordEdits, encoders: Encoders, words: Sequence[str], states: Tensor, silence: Tensor
 ) -> dict[str, list[tuple[str, float, float]]]:
-    """What a history's pictures stand for in words (`words_of_taste`), of which `states` and `silence` are the
-    `word_states`."""
+    """What a history's pictures stand for in words: by evidence where there is any, else by where the pictures' tokens
+    lie (`words_of_taste`), `states` and `silence` being the `word_states` of `words`."""
     features = picture_features(
         [item.image for item in history.items], encoders.image_encoder, encoders.feature_extractor
     )
+    voices = torch.tensor([item.weight for item in history.items])
+    voices = voices * trust_in_labels(history, features, edits, encoders.mllm, encoders.evidence)
+    if encoders.evidence is not None:
+        return words_by_evidence(history, features, voices, encoders.evidence)
     liked = torch.tensor([item.side == "like" for item in history.items])
     tokens = torch.stack(
         [
@@ -78,8 +83,6 @@ def words_of_person(
             for like, seen in zip(liked.tolist(), features)
         ]
     )
-    voices = torch.tensor([item.weight for item in history.items])
-    voices = voices * trust_in_labels(history, features, edits, encoders.mllm, encoders.evidence)
     width = encoders.user_encoder.config.election_width
     shown = shown_words(tokens.float().cpu(), states, silence, width)
     return words_of_taste(words, shown, liked, voices)

@@ -1,8 +1,10 @@
-"""P(this person likes the picture): what the preference model says, and the evidence of words and manner beside it."""
+"""P(this person likes the picture): what the preference model says, and the evidence of words and manner beside it; and
+which words that evidence is about."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from PIL import Image
@@ -13,8 +15,10 @@ from prefgen.embedding import Shown, TasteEvidence, words_named
 from prefgen.embedding.evidence import DAYS_A_YEAR
 from prefgen.mllm import Told, told_from
 from prefgen.pipeline.ports import PreferenceModel, notes_for
-from prefgen.pipeline.word_edits import WordEdits
+from prefgen.pipeline.word_edits import NO_EDITS, WordEdits
 
+LEAST_SHOWN, LEAST_WEIGHT = 0.5, 0.4
+"""A word that less than so much of a side's pictures shows, or that matters less, is not said."""
 SURE = 1e-6
 """The preference model's probabilities are held this far from 0 and 1, so that odds exist."""
 
@@ -34,16 +38,46 @@ def likings(
     said = [float(p) for p in mllm.score(history, asked, **notes_for(mllm.score, edits))]
     if evidence is None or not said:
         return said
-    place = {id(item.image): row for item, row in zip(history.items, features)}
-    told = told_from(history)
-    rows = torch.stack([place[id(item.picture)] for item in told]) if told else features[:0]
-    shown = shown_by(told, rows, edits, evidence)
+    told, places = told_of(history)
+    shown = shown_by(told, features[places], edits, evidence)
     where = evidence.bias.device
     words, manner = evidence.seen(asked_features.to(where))
     margins = evidence(shown).margins(words[None], manner[None])[0].cpu()
     config = evidence.config
     odds = torch.tensor(said, dtype=torch.float64).clamp(SURE, 1 - SURE).logit()
     return (config.scale * margins.double() + config.said_share * odds + config.offset).sigmoid().tolist()
+
+
+@torch.no_grad()
+def words_by_evidence(
+    history: History, features: Tensor, voices: Tensor, evidence: TasteEvidence
+) -> dict[str, list[tuple[str, float, float]]]:
+    """`{"likes": [(word, weight, confidence), …], "dislikes": […]}`, strongest first, of a history whose pictures count
+    `voices` [n_items].
+
+    An opinion of a word is the log odds that a picture gains by showing it: `confidence` is its sigmoid, `weight` how
+    far that lies above one half, 0 to 1. Only words that the side's own pictures, or comments, show.
+    """
+    told, places = told_of(history)
+    shown = shown_by(told, features[places], NO_EDITS, evidence)
+    shown = replace(shown, weights=voices[places].to(shown.weights)[None])
+    opinions = evidence(shown).words[0].cpu()
+    found: dict[str, list[tuple[str, float, float]]] = {}
+    for name, sign in (("likes", 1), ("dislikes", -1)):
+        count = (shown.side[0] * sign > 0) * shown.weights[0]
+        seen = (count @ shown.words[0] + shown.comments[0, :, 0 if sign > 0 else 1].sum(0)).cpu()
+        p = (sign * opinions).sigmoid()
+        held = ((2 * p - 1 >= LEAST_WEIGHT) & (seen >= LEAST_SHOWN)).nonzero()[:, 0].tolist()
+        entries = [(evidence.config.words[k][0], float(2 * p[k] - 1), float(p[k])) for k in held]
+        found[name] = sorted(entries, key=lambda entry: -entry[1])
+    return found
+
+
+def told_of(history: History) -> tuple[list[Told], list[int]]:
+    """The items that are told of a history, and where in it they stand."""
+    told = told_from(history)
+    place = {id(item.image): number for number, item in enumerate(history.items)}
+    return told, [place[id(item.picture)] for item in told]
 
 
 def shown_by(told: Sequence[Told], features: Tensor, edits: WordEdits, evidence: TasteEvidence) -> Shown:
