@@ -1,6 +1,7 @@
 """The weights inside the package: small enough, of safe formats, and whole."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -27,3 +28,43 @@ def test_the_embedded_model_paints_scores_and_explains_for_a_person() -> None:
     assert made[0].size == (64, 64)
     assert 0 <= model.score(me, made)[0] <= 1
     model.explain(me)
+
+
+@pytest.fixture(scope="module")
+def embedded() -> PrefGen:
+    return PrefGen.from_pretrained("embedded", device="cpu")
+
+
+def painted(subject: str, **values: str) -> Image.Image:
+    return Image.fromarray(paint(Scene(subject=subject, values=values, seed=5)))
+
+
+def odds_of_crimson(model: PrefGen, edits: dict[str, list[str]] | None = None, **told: Any) -> float:
+    """P(crimson is liked) after a crimson cat was liked and a crimson boat disliked, told with `told`."""
+    me = model.profile(liked=[painted("cat", palette="crimson")], disliked=[painted("boat", palette="crimson")], **told)
+    return model.score(me.edit(**edits) if edits else me, [painted("fox", palette="crimson")])[0]
+
+
+@pytest.mark.parametrize(
+    ("for_it", "against_it"),
+    [
+        ({"weights": [3.0, 0.3]}, {"weights": [0.3, 3.0]}),
+        ({"times": [6e7, 0.0]}, {"times": [0.0, 6e7]}),
+        ({"aspects": ["colours", "composition"]}, {"aspects": ["composition", "colours"]}),
+        ({"comments": ["I love the crimson", None]}, {"comments": [None, "too much crimson"]}),
+        ({"edits": {"like": ["crimson"]}}, {"edits": {"dislike": ["crimson"]}}),
+    ],
+    ids=["weight", "age", "aspect", "comment", "words"],
+)
+def test_what_is_told_of_pictures_moves_the_score_the_right_way(
+    embedded: PrefGen, for_it: dict[str, Any], against_it: dict[str, Any]
+) -> None:
+    assert odds_of_crimson(embedded, **for_it) > 0.55 > 0.45 > odds_of_crimson(embedded, **against_it)
+
+
+def test_a_taste_is_said_in_its_own_words(embedded: PrefGen) -> None:
+    likes = [painted(s, palette="crimson", movement="pointillism") for s in ("cat", "boat", "tree")]
+    dislikes = [painted(s, palette="teal", texture="cracked") for s in ("fox", "rabbit", "lighthouse")]
+    told = embedded.explain(embedded.profile(liked=likes, disliked=dislikes))
+    assert {"crimson", "pointillism"} <= {word.word for word in told.likes}
+    assert {"teal", "cracked"} <= {word.word for word in told.dislikes}
