@@ -93,7 +93,7 @@ def generate(
 def demo(
     out: Out = Path("out/demo"),
     prompt: Annotated[str, typer.Option("--prompt", help="What to paint.")] = "a fox by a lake",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed is another person and other pictures.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed is another person and other pictures.")] = 3,
     steps: Steps = None,
     model: Model = "embedded",
     device: Device = "auto",
