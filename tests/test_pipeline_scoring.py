@@ -9,7 +9,7 @@ import torch
 
 from conftest import D_CLIP, plain
 from prefgen import PrefGen
-from prefgen.core import History, HistoryItem
+from prefgen.core import History, HistoryItem, ModelError
 from prefgen.embedding import EvidenceConfig, TasteEvidence
 from prefgen.mllm.wording import MOST_TOLD
 from prefgen.pipeline.scoring import shown_by, told_of, words_by_evidence
@@ -48,6 +48,13 @@ def test_evidence_and_answer_are_weighed_as_the_model_says(model: PrefGen, evide
     alone = torch.tensor(likings_with(model, weighed(evidence, scale=1.0), history())).logit()
     both = likings_with(model, weighed(evidence, scale=2.0, said_share=0.5, offset=-0.25), history())
     assert both == pytest.approx((2 * alone + 0.5 * said - 0.25).sigmoid().tolist(), abs=1e-5)
+
+
+def test_evidence_of_another_tower_is_refused(model: PrefGen) -> None:
+    parts = {name: getattr(model, name) for name in ("pipe", "adapter", "user_encoder", "image_encoder", "mllm")}
+    foreign = TasteEvidence(EvidenceConfig(d_clip=D_CLIP + 1, d_manner=2, words=WORDS))
+    with pytest.raises(ModelError, match=f"width {D_CLIP + 1}"):
+        PrefGen(**parts, feature_extractor=model.feature_extractor, evidence=foreign, sha256=model.sha256)
 
 
 def test_a_picture_scores_the_same_in_any_company(model: PrefGen, evidence: TasteEvidence) -> None:

@@ -105,6 +105,9 @@ class PrefGen:
         if user_encoder.config.d_cross != adapter.d_cross:
             wide = user_encoder.config.d_cross
             raise ModelError(f"user tokens of width {wide} do not fit the adapter's {adapter.d_cross}")
+        seen = user_encoder.config.d_clip
+        if evidence is not None and evidence.config.d_clip != seen:
+            raise ModelError(f"evidence of embeddings of width {evidence.config.d_clip} does not fit those of {seen}")
 
     @classmethod
     def from_pretrained(
