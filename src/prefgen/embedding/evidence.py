@@ -46,10 +46,6 @@ class EvidenceConfig:
         """The families in the words' order."""
         return tuple(dict.fromkeys(family for _, family, _ in self.words))
 
-    def number_of(self, word: str) -> int | None:
-        """A word's place among `words`; None for a word that is not among them."""
-        return next((k for k, (name, _, _) in enumerate(self.words) if name == word), None)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:

@@ -136,8 +136,8 @@ def opinion_losses(evidence: TasteEvidence, people: People, asked: list[Asked]) 
     for row, (one, branches) in enumerate(zip(asked, questions)):
         keys[row, : len(branches)] = torch.tensor([branch.question[0] for branch in branches])
         labels[row, : len(branches)] = torch.tensor([float(str(b.answer).startswith("Yes")) for b in branches])
-        number = {id(branch): k for k, branch in enumerate(branches)}
-        at = [number.get(id(branch), -1) for branch in one.pack.branches]
+        places = [place for place, branch in enumerate(one.pack.branches) if branch.kind == "yes_no"]
+        at = {place: k for k, place in enumerate(places)}
         pairs += [(row, at[liked], at[disliked]) for liked, disliked in one.pairs]
     margins = people.margins(opinions, keys)
     told = labels >= 0
