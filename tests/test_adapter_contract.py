@@ -255,6 +255,32 @@ def test_unconditional_half_hears_nobody() -> None:
     assert torch.equal(both[2:], out[2:])
 
 
+def test_rows_that_hear_a_group_alone_are_attended_to_and_nothing_else_changes() -> None:
+    unet = tiny_unet()
+    adapter, tokens = trained_adapter(unet), random_tokens(4)
+    assert tokens.like is not None
+    assert tokens.dislike is not None
+    likes, dislikes = tokens.like.clone(), tokens.dislike.clone()
+    likes[:2] = dislikes[1:] = 0
+    apart = UserTokens(like=likes, dislike=dislikes)
+    with adapter.injected(unet), adapter.users(apart):
+        assert adapter.state is not None
+        assert {name: group.span for name, group in adapter.state.groups.items()} == {
+            "like": slice(2, 4),
+            "dislike": slice(0, 1),
+        }
+        all_rows = call(unet, 4)
+    with torch.no_grad(), adapter.injected(unet), adapter.users(apart):
+        spans = call(unet, 4)
+        assert adapter.state is not None
+        kept = {name: len(key) for (_, name, _), (key, _) in adapter.state.keys_values.items()}
+    assert kept == {"like": 2, "dislike": 1}
+    torch.testing.assert_close(spans, all_rows.detach())
+    plain = call(unet, 4).detach()
+    assert torch.equal(spans[1], plain[1])
+    assert not any(torch.equal(spans[row], plain[row]) for row in (0, 2, 3))
+
+
 def test_state_is_restored_after_an_error_and_may_nest() -> None:
     unet = tiny_unet()
     adapter, tokens = trained_adapter(unet), random_tokens(3)

@@ -86,9 +86,10 @@ def test_each_told_picture_keeps_its_own_features_in_a_long_history(evidence: Ta
     assert all(
         items[place].image is item.picture and items[place].side == item.side for item, place in zip(told, places)
     )
-    features = torch.randn(n, D_CLIP)
-    shown = shown_by(told, features[places], NO_EDITS, evidence)
-    torch.testing.assert_close(shown.words[0], evidence.seen(features[places])[0])
+    words, manner = evidence.seen(torch.randn(n, D_CLIP)[places])
+    shown = shown_by(told, (words, manner), NO_EDITS, evidence.config)
+    torch.testing.assert_close(shown.words[0], words)
+    torch.testing.assert_close(shown.manner[0], manner)
 
 
 def test_words_are_said_of_the_side_that_shows_them_strongest_first(evidence: TasteEvidence) -> None:

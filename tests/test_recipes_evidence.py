@@ -93,3 +93,12 @@ def test_the_evaluated_history_is_the_one_that_the_language_model_is_told(condit
     told = evaluation_pack(3, "validation", condition, n_people=20).history
     assert sorted(item.picture for item in items) == sorted(part for part in told if isinstance(part, int))
     assert bool(items) == (condition != "none")
+
+
+def test_pictures_are_read_without_dropout_while_opinions_are_learned() -> None:
+    reader = WordReader(EvidenceConfig(d_clip=D_CLIP, d_manner=1, words=words_with_aspects()))
+    evidence = untrained(reader, Manner(D_CLIP, 2), 0).train()
+    embeddings = torch.randn(3, D_CLIP)
+    torch.testing.assert_close(evidence.seen(embeddings)[0], evidence.seen(embeddings)[0])
+    assert evidence.training
+    assert not evidence.reader.training

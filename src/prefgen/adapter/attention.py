@@ -47,11 +47,16 @@ class UserKeysValues(nn.Module):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GroupState:
-    """One token group of the batch at hand: the tokens, each row's strength, and which rows hear them at all."""
+    """One token group of the batch at hand: the tokens, each row's strength, and which rows hear them at all.
+
+    `span` holds every row that hears the group: under guidance likes and dislikes speak in one half each, and the
+    other half need not be attended to. While gradients are recorded all rows are.
+    """
 
     tokens: Float[Tensor, "batch n_tokens d_cross"]
     strength: Float[Tensor, " batch"]
     heard: Bool[Tensor, " batch"]
+    span: slice
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,18 +146,23 @@ class UserAttentionProcessor:
             )
         plain, rows, user_query = heads[:n_plain], heads[n_plain:], query[n_plain:]
         for name, group in state.groups.items():
-            key, value = self._keys_values(attn, name, query.dtype, state)
-            user = F.scaled_dot_product_attention(user_query, key, value)
-            strength = group.strength.to(rows.dtype).view(-1, 1, 1, 1)
-            rows = torch.where(group.heard.view(-1, 1, 1, 1), torch.addcmul(rows, strength, user), rows)
+            span = slice(None) if torch.is_grad_enabled() else group.span
+            key, value = self._keys_values(attn, name, query.dtype, state, span)
+            user = F.scaled_dot_product_attention(user_query[span], key, value)
+            strength = group.strength[span].to(rows.dtype).view(-1, 1, 1, 1)
+            beside = torch.addcmul(rows[span], strength, user)
+            told = torch.where(group.heard[span].view(-1, 1, 1, 1), beside, rows[span])
+            rows = torch.cat([rows[: span.start], told, rows[span.stop :]]) if len(told) < len(rows) else told
         rows = _join_heads(rows)
         return torch.cat([_join_heads(plain), rows]) if n_plain else rows
 
-    def _keys_values(self, attn: Attention, name: Group, dtype: torch.dtype, state: UserState) -> tuple[Tensor, Tensor]:
+    def _keys_values(
+        self, attn: Attention, name: Group, dtype: torch.dtype, state: UserState, span: slice
+    ) -> tuple[Tensor, Tensor]:
         keep = not torch.is_grad_enabled()
         if keep and (self.layer, name, dtype) in state.keys_values:
             return state.keys_values[self.layer, name, dtype]
-        key, value = self.branches[name](state.groups[name].tokens)
+        key, value = self.branches[name](state.groups[name].tokens[span])
         key, value = _split_heads(attn, key.to(dtype)), _split_heads(attn, value.to(dtype))
         if attn.norm_k is not None:
             key = attn.norm_k(key)

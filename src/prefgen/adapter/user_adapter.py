@@ -196,7 +196,10 @@ def _group_state(tokens: Tensor, strength: Strength) -> GroupState:
         raise InputError(f"expected a strength for each of {len(tokens)} rows, or one number, got {list(rows.shape)}")
     rows = rows.expand(len(tokens))
     somebody = (tokens.detach() != 0).flatten(1).any(dim=1)
-    return GroupState(tokens=tokens, strength=rows, heard=somebody & (rows.detach() != 0))
+    heard = somebody & (rows.detach() != 0)
+    places = heard.nonzero()[:, 0].tolist()
+    span = slice(places[0], places[-1] + 1) if places else slice(0, 0)
+    return GroupState(tokens=tokens, strength=rows, heard=heard, span=span)
 
 
 def _checked_groups(groups: Sequence[str]) -> tuple[Group, ...]:

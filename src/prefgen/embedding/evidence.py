@@ -137,6 +137,12 @@ class TasteEvidence(nn.Module):
         self.note_worth = nn.Parameter(torch.tensor(0.5))
         self.bias = nn.Parameter(torch.zeros(()))
 
+    def train(self, mode: bool = True) -> TasteEvidence:
+        """As in any module, but pictures are read as they are while opinions are learned, without dropout."""
+        super().train(mode)
+        self.reader.eval()
+        return self
+
     def seen(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """What pictures show, from CLIP embeddings [..., d_clip]: words [..., K] and manner [..., M]."""
         return self.reader(embeddings), self.manner(embeddings)[1]

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from prefgen.core import ASPECTS, History
-from prefgen.embedding import Shown, TasteEvidence, words_named
+from prefgen.embedding import EvidenceConfig, Shown, TasteEvidence, words_named
 from prefgen.embedding.evidence import DAYS_A_YEAR
 from prefgen.mllm import Told, told_from
 from prefgen.pipeline.ports import PreferenceModel, notes_for
@@ -39,8 +39,8 @@ def likings(
     if evidence is None or not said:
         return said
     told, places = told_of(history)
-    shown = shown_by(told, features[places], edits, evidence)
     where = evidence.bias.device
+    shown = shown_by(told, evidence.seen(features[places].to(where)), edits, evidence.config)
     words, manner = evidence.seen(asked_features.to(where))
     margins = evidence(shown).margins(words[None], manner[None])[0].cpu()
     config = evidence.config
@@ -59,7 +59,7 @@ def words_by_evidence(
     far that lies above one half, 0 to 1. Only words that the side's own pictures, or comments, show.
     """
     told, places = told_of(history)
-    shown = shown_by(told, features[places], NO_EDITS, evidence)
+    shown = shown_by(told, evidence.seen(features[places].to(evidence.bias.device)), NO_EDITS, evidence.config)
     shown = replace(shown, weights=voices[places].to(shown.weights)[None])
     opinions = evidence(shown).words[0].cpu()
     found: dict[str, list[tuple[str, float, float]]] = {}
@@ -80,12 +80,13 @@ def told_of(history: History) -> tuple[list[Told], list[int]]:
     return told, [place[id(item.picture)] for item in told]
 
 
-def shown_by(told: Sequence[Told], features: Tensor, edits: WordEdits, evidence: TasteEvidence) -> Shown:
-    """One history as told, its pictures' CLIP embeddings [n, d_clip] and the words said, as a batch of one."""
-    where = evidence.bias.device
-    words, manner = evidence.seen(features.to(where))
-    n, k = len(told), len(evidence.config.words)
-    numbers = {word: number for number, (word, _, _) in enumerate(evidence.config.words)}
+def shown_by(told: Sequence[Told], seen: tuple[Tensor, Tensor], edits: WordEdits, config: EvidenceConfig) -> Shown:
+    """One history as told, what its pictures show (`TasteEvidence.seen`: [n, K] and [n, M]) and the words said, as a
+    batch of one."""
+    words, manner = seen
+    where = words.device
+    n, k = len(told), len(config.words)
+    numbers = {word: number for number, (word, _, _) in enumerate(config.words)}
     comments, notes, forgotten = torch.zeros(n, 2, k), torch.zeros(2, k), torch.zeros(k)
     for row, item in enumerate(told):
         for number, side in words_named(item.comment or "", numbers, item.side):

@@ -110,8 +110,9 @@ def batch_of(histories: list[Shown]) -> Shown:
 class People:
     """A split's question people as evidence sees them: histories as told, pictures by their keys."""
 
+    @torch.no_grad()
     def __init__(self, evidence: TasteEvidence, embeddings: Tensor) -> None:
-        self.evidence, self.embeddings = evidence, embeddings
+        self.config, self.n_people = evidence.config, len(embeddings) // N_PICTURES
         parts = [evidence.seen(part.float()) for part in embeddings.split(4096)]
         self.words, self.manner = (torch.cat(found) for found in zip(*parts))
 
@@ -119,7 +120,7 @@ class People:
         """One history whose pictures are keys."""
         keys = torch.tensor([item.picture for item in items], dtype=torch.long)
         edits = WordEdits(like=notes[0], dislike=tuple(word for word in notes[1] if word not in notes[0]))
-        return shown_by(items, self.embeddings[keys].float(), edits, self.evidence)
+        return shown_by(items, (self.words[keys], self.manner[keys]), edits, self.config)
 
     def margins(self, opinions: Opinions, keys: Tensor) -> Tensor:
         """Log odds [batch, n] of the pictures `keys` [batch, n]."""
@@ -171,8 +172,7 @@ def train_evidence(c: Context) -> None:
     people = People(evidence, embedded_people(c, "train", min(p.n_users, p.evidence_people), p.n_users))
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        n_people = len(people.embeddings) // N_PICTURES
-        return opinion_losses(evidence, people, conversations(step, n_people, p.evidence_batch, p.seed))
+        return opinion_losses(evidence, people, conversations(step, people.n_people, p.evidence_batch, p.seed))
 
     settings = LoopSettings(
         n_samples=p.evidence_samples,
