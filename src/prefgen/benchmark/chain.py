@@ -49,8 +49,15 @@ class Chain(Protocol):
         """The CLIP picture encoder (a `CLIPVisionModelWithProjection`)."""
         ...
 
-    def profile(self, liked: Sequence[Any] = ..., disliked: Sequence[Any] = ...) -> Any:
-        """A person's profile from PIL images."""
+    @property
+    def encoders(self) -> Any:
+        """Everything that looks at a history (`prefgen.pipeline.embed.Encoders`); for ablations alone."""
+        ...
+
+    def profile(
+        self, liked: Sequence[Any] = ..., disliked: Sequence[Any] = ..., *, history: History | None = ...
+    ) -> Any:
+        """A person's profile from PIL images, or from a history."""
         ...
 
     def embed(self, profile: Any) -> Any:

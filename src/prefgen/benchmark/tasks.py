@@ -50,8 +50,9 @@ class Shelf:
         """Pictures labelled as disliked."""
         return [p for p, s in zip(self.pictures, self.shown) if not s.liked]
 
-    def history(self, *, with_prompts: bool = True) -> History:
-        """The same as a history record, likes first as `profile` orders them."""
+    def history(self, *, with_prompts: bool = True, span_s: float | None = None) -> History:
+        """The same as a history record, likes first as `profile` orders them; with `span_s`, the seconds between the
+        first and the last moment of the person's history, every picture is dated."""
         both = sorted(zip(self.pictures, self.shown), key=lambda pair: not pair[1].liked)
         return History(
             items=tuple(
@@ -59,6 +60,7 @@ class Shelf:
                     image=picture,
                     side="like" if shown.liked else "dislike",
                     prompt=prompt_of(shown.scene) if with_prompts else None,
+                    time_s=None if span_s is None else span_s * shown.time,
                 )
                 for picture, shown in both
             )

@@ -10,7 +10,7 @@ import typer
 from prefgen.cli.options import Json, Model
 from prefgen.cli.output import emit, log_to_stderr
 
-PAINTING, PREDICTION = TASKS = ("painting", "prediction")
+PAINTING, PREDICTION, ABLATIONS = TASKS = ("painting", "prediction", "ablations")
 OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the result here.")]
 
 
@@ -19,11 +19,13 @@ def bench(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed is another draw of noise.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Keep pictures and results in this folder.")] = None,
     n_users: Annotated[int | None, typer.Option("--n-users", min=2, help="How many people, at most 96.")] = None,
-    methods: Annotated[str | None, typer.Option("--methods", help="Names with commas between.")] = None,
+    methods: Annotated[
+        str | None, typer.Option("--methods", help="Names with commas between; of questions, for ablations.")
+    ] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Folder that holds emoji/ and dogs/.")] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write a page with tables and pictures here.")] = None,
     task: Annotated[
-        str, typer.Option("--task", help="painting, or prediction: which of two would they choose?")
+        str, typer.Option("--task", help="painting, prediction (which of two would they choose?) or ablations.")
     ] = PAINTING,
     stranger: Annotated[
         Path | None,
@@ -41,24 +43,23 @@ def bench(
     if task not in TASKS:
         raise ConfigError(f"expected a task of {TASKS}, got {task!r}", hint=nearest_hint(task, TASKS))
     names = [name.strip() for name in methods.split(",")] if methods else None
-    plan: dict[str, Any] = {
-        "quick": quick,
-        "seed": seed,
-        "out": out,
-        "n_users": n_users,
-        "methods": names,
-        "data": data,
-    }
+    plan: dict[str, Any] = {"quick": quick, "seed": seed, "out": out, "n_users": n_users, "methods": names}
     if task == PAINTING:
         from prefgen.benchmark.run import bench as measure  # pyright: ignore[reportMissingImports]
 
-        result = measure(model, report=report, **plan)
+        result = measure(model, report=report, data=data, **plan)
+    elif task == ABLATIONS:
+        from prefgen.benchmark.ablations import bench_ablations
+
+        if data is not None:
+            raise ConfigError("expected no --data with --task ablations, got one", hint="--data is for other tasks")
+        result = bench_ablations(model, report=report, **plan)
     else:
         from prefgen.benchmark.prediction import bench_prediction
 
         if report is not None:
             raise ConfigError("expected no --report with --task prediction, got one", hint="use --json or --out")
-        result = bench_prediction(model, **plan)
+        result = bench_prediction(model, data=data, **plan)
     emit(result, as_json=json_, lines=table(result["rows"]))
 
 

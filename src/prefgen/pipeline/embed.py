@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,11 +43,12 @@ def picture_features(images: Sequence[Image.Image], image_encoder: Any, feature_
 
 
 @torch.no_grad()
-def person_tokens(history: History, edits: WordEdits, encoders: Encoders) -> UserTokens:
+def person_tokens(history: History, edits: WordEdits, encoders: Encoders, heard: Collection[str] = PARTS) -> UserTokens:
     """A person's user tokens, float32 on the CPU: a row for the taste as a whole, then one for each facet of what is
     liked, all with the same dislikes. A side of which nothing is known is nobody: zeros.
 
-    A pure function of the (stored) history and the edits.
+    A pure function of the (stored) history and the edits. `heard` leaves parts of the embedding out, which shows what
+    each is good for; without `img` no token is elected among the pictures', and there is no facet.
     """
     mllm = encoders.mllm
     states = mllm.encode(history, **notes_for(mllm.encode, edits))
@@ -58,7 +59,8 @@ def person_tokens(history: History, edits: WordEdits, encoders: Encoders) -> Use
     if encoders.user_encoder.config.election_width:
         voices = voices * trust_in_labels(history, features, edits, mllm, encoders.evidence)
     like, dislike = (
-        _side_tokens(side, history.items, getattr(states, side), features, voices, edits, encoders) for side in SIDES
+        _side_tokens(side, history.items, getattr(states, side), features, voices, edits, encoders, heard)
+        for side in SIDES
     )
     return UserTokens(like=like, dislike=dislike.repeat(len(like), 1, 1))
 
@@ -101,6 +103,7 @@ def _side_tokens(
     voices: Tensor,
     edits: WordEdits,
     e: Encoders,
+    heard: Collection[str],
 ) -> Tensor:
     """Tokens [n_rows, n_tokens, d_cross], of likes with facets. A side with words and no picture speaks through
     `ê_sem` alone; with both, words move the tokens of the pictures by as much as they move those of the whole
@@ -116,11 +119,11 @@ def _side_tokens(
         images, weights = own[0], torch.tensor([item.weight for item in items if item.side == side])
     given = SideFeatures(last=states.last[None], mean=states.mean[None], images=images[None], weights=weights[None])
     parts = encoder.embed(given.to(where.device, where.dtype))
-    keep = {part: torch.tensor([pictured or part == "sem"], device=where.device) for part in PARTS}
+    keep = {part: torch.tensor([part in heard and (pictured or part == "sem")], device=where.device) for part in PARTS}
     plain = encoder.tokens(parts, keep)
     parts["sem"] = edited_sem(parts["sem"] if pictured else None, edits, side, e.text_embedding).to(where)
     edited = encoder.tokens(parts, keep)
-    if not pictured:
+    if not pictured or "img" not in heard:
         return edited.float().cpu()
     pictures = [(seen.to(where), weight.to(where)) for seen, weight in (own, others)]
     chosen = e.user_encoder.person_tokens(side, plain[0], pictures[0], pictures[1])
