@@ -113,6 +113,9 @@ def test_separate_guidance_negative_prompts_and_callbacks_reach_the_pipeline(mod
         ({"prompt": PROMPT, "like_strength": float("nan")}, ConfigError),
         ({"prompt": PROMPT, "num_inference_steps": 0}, ConfigError),
         ({"prompt": PROMPT, "variety": 1.5}, ConfigError),
+        ({"prompt": PROMPT, "user_start": float("nan")}, ConfigError),
+        ({"prompt": PROMPT, "user_start": 0.5, "user_end": 0.5}, InputError),
+        ({"prompt": PROMPT, "user_end": 1.5}, InputError),
         ({"prompt": PROMPT, "variety": float("nan")}, ConfigError),
     ],
 )

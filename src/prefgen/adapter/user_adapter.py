@@ -25,7 +25,7 @@ class UserAdapter(nn.Module):
     """Decoupled user cross-attention for every text cross-attention of a UNet (method: IP-Adapter, arXiv 2308.06721).
 
     It holds two bias-free matrices for each layer and token group and nothing else; the model is never changed, only
-    its attention processors are exchanged while injected.
+    its attention processors are exchanged while injected. While `silent`, nobody is heard, at no cost.
 
     ```python
     adapter = UserAdapter.for_unet(pipe.unet)
@@ -40,6 +40,7 @@ class UserAdapter(nn.Module):
         self.groups = tuple(groups)
         self.d_cross = d_cross
         self._state: UserState | None = None
+        self.silent = False
         self._originals: list[tuple[Attention, object]] = []
         self._thawed: list[nn.Parameter] = []
 
@@ -62,6 +63,9 @@ class UserAdapter(nn.Module):
     def state(self) -> UserState | None:
         """The users of the batch at hand, as set by `users`; None is nobody."""
         return self._state
+
+    def _spoken(self) -> UserState | None:
+        return None if self.silent else self._state
 
     @property
     def is_injected(self) -> bool:
@@ -91,7 +95,7 @@ class UserAdapter(nn.Module):
         for layer, attention in enumerate(attentions.values()):
             self._originals.append((attention, attention.processor))
             attention.set_processor(
-                UserAttentionProcessor(lambda: self._state, layer, self._branches(layer), attention.processor)  # pyright: ignore[reportArgumentType]
+                UserAttentionProcessor(self._spoken, layer, self._branches(layer), attention.processor)  # pyright: ignore[reportArgumentType]
             )
         self._thawed = [parameter for parameter in unet.parameters() if parameter.requires_grad]
         for parameter in self._thawed:
@@ -135,7 +139,7 @@ class UserAdapter(nn.Module):
         try:
             yield self
         finally:
-            self._state = previous
+            self._state, self.silent = previous, False
 
     def extra_repr(self) -> str:
         """Names groups, layers and token width, so that `repr` explains the adapter."""

@@ -132,6 +132,8 @@ def paint_tasks(
     adapter: UserAdapter | None = None,
     like_strength: float = 1.0,
     dislike_strength: float = 1.0,
+    user_start: float = 0.0,
+    user_end: float = 1.0,
 ) -> list[np.ndarray]:
     """One picture a task, from its own seed; `prompts`, `negative_prompts` and `tokens` (one row each) run parallel."""
     prompts = [t.prompt for t in tasks] if prompts is None else prompts
@@ -149,6 +151,8 @@ def paint_tasks(
             num_inference_steps=sampling.n_steps,
             like_strength=like_strength,
             dislike_strength=dislike_strength,
+            user_start=user_start,
+            user_end=user_end,
         )
         made += pictures_as_array(pictures)
     return made

@@ -24,24 +24,44 @@ SUBJECT_NOISE = 0.05
 within the second of the best point's: a sweep's few dozen pictures tell it no better."""
 
 _GUIDANCE = tuple({"guidance_scale": g} for g in (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.5))
-_ADAPTER = tuple(
+_SHARED_ATTENTION = tuple(
     {"guidance_scale": g, "like_strength": s}
     for g, s in ((2.0, 1.0), (3.0, 0.6), (3.0, 1.0), (3.0, 1.4), (4.0, 0.6), (4.0, 1.0), (4.0, 1.4), (5.5, 1.0))
+)
+_ADAPTER = tuple(
+    {"guidance_scale": g, "like_strength": s, "user_start": b}
+    for g, s, b in (
+        (3.0, 0.6, 0.0),
+        (3.0, 1.0, 0.0),
+        (4.0, 0.8, 0.0),
+        (4.0, 0.8, 0.125),
+        (4.0, 1.0, 0.125),
+        (4.0, 1.4, 0.125),
+        (4.0, 1.0, 0.1875),
+        (4.0, 1.4, 0.1875),
+    )
 )
 _VARIETY = 0.4
 """Share of pictures that show one facet of a taste: given, not swept. It costs utility and buys coverage and both
 tastes of who has two, which no sweep asks for (dev/LOG.md, section 8)."""
 _OURS = tuple(
-    {"guidance_scale": g, "like_strength": s, "dislike_strength": d, "variety": _VARIETY}
-    for g, s, d in (
-        (3.0, 0.8, 0.3),
-        (3.0, 1.0, 0.3),
-        (4.0, 0.7, 0.3),
-        (4.0, 0.8, 0.3),
-        (4.0, 0.8, 0.5),
-        (4.0, 0.9, 0.3),
-        (4.0, 1.0, 0.3),
-        (5.0, 0.9, 0.3),
+    {
+        "guidance_scale": g,
+        "like_strength": s,
+        "dislike_strength": d,
+        "user_start": b,
+        "user_end": e,
+        "variety": _VARIETY,
+    }
+    for g, s, d, b, e in (
+        (4.0, 0.65, 0.25, 0.0, 1.0),
+        (4.0, 0.8, 0.3, 0.0, 1.0),
+        (4.0, 0.9, 0.35, 0.0625, 0.75),
+        (4.0, 0.9, 0.35, 0.125, 1.0),
+        (4.0, 1.0, 0.4, 0.125, 0.75),
+        (4.0, 1.0, 0.4, 0.1875, 1.0),
+        (3.0, 1.0, 0.4, 0.1875, 1.0),
+        (4.0, 1.2, 0.4, 0.1875, 0.75),
     )
 )
 _INSTANTSTYLE = tuple(
@@ -114,7 +134,7 @@ SWEEPS: dict[str, tuple[Parameters, ...]] = {
     "ip_adapter": _ADAPTER,
     "ip_adapter_user": _ADAPTER,
     "instantstyle": _INSTANTSTYLE,
-    "stylealigned": _ADAPTER,
+    "stylealigned": _SHARED_ATTENTION,
     "fabric": _FABRIC,
     "viper": _VIPER,
     "rewrite": _WORDS,

@@ -25,6 +25,8 @@ from prefgen.cli.options import (
     ProfilePath,
     Seed,
     Steps,
+    UserEnd,
+    UserStart,
     Variety,
 )
 from prefgen.cli.output import emit, note
@@ -42,6 +44,8 @@ def generate(
     negative: Annotated[str | None, typer.Option("--negative", help="What not to paint.")] = None,
     like_strength: LikeStrength = None,
     dislike_strength: DislikeStrength = None,
+    user_start: UserStart = None,
+    user_end: UserEnd = None,
     variety: Variety = None,
     guidance: Guidance = None,
     user_guidance: Annotated[
@@ -70,6 +74,8 @@ def generate(
         "negative_prompt": negative,
         "like_strength": like_strength,
         "dislike_strength": dislike_strength,
+        "user_start": user_start,
+        "user_end": user_end,
         "variety": variety,
         "guidance_scale": guidance,
         "user_guidance_scale": user_guidance,

@@ -47,6 +47,13 @@ Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the fir
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps (default: the model's).")]
 Guidance = Annotated[float | None, typer.Option("--guidance", help="Guidance towards the prompt.")]
 LikeStrength = Annotated[float | None, typer.Option("--like-strength", help="How strongly likes are heard; 0: not.")]
+UserStart = Annotated[
+    float | None,
+    typer.Option("--user-start", help="Share of the steps after which the person is heard: later keeps more subject."),
+]
+UserEnd = Annotated[
+    float | None, typer.Option("--user-end", help="Share of the steps after which the person is heard no more.")
+]
 Variety = Annotated[
     float | None, typer.Option("--variety", help="Share of pictures that show one facet of the taste, 0 to 1.")
 ]

@@ -2,6 +2,7 @@
 
 from prefgen.diffusion.backbone import N_TRAIN_TIMESTEPS, flow_pipeline, flow_scheduler
 from prefgen.diffusion.guidance import separate_user_guidance
+from prefgen.diffusion.interval import check_interval, is_heard
 from prefgen.diffusion.sampling import latents_for, sample
 from prefgen.diffusion.training import (
     FlowLoss,
@@ -15,9 +16,11 @@ from prefgen.diffusion.training import (
 __all__ = [
     "N_TRAIN_TIMESTEPS",
     "FlowLoss",
+    "check_interval",
     "flow_matching_loss",
     "flow_pipeline",
     "flow_scheduler",
+    "is_heard",
     "latents_for",
     "noise_like",
     "noisy_latents",

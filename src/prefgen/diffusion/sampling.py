@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from prefgen.adapter import UserAdapter, UserTokens, concatenate_users
 from prefgen.core import InputError
 from prefgen.diffusion.guidance import separate_user_guidance
+from prefgen.diffusion.interval import StepCallback, check_interval, heard_between
 
 DislikesIn = Literal["unconditional", "beside"]
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     Strength = float | Float[Tensor, " batch"]
-    StepCallback = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
 
 
 @overload
@@ -38,6 +38,8 @@ def sample(
     like_strength: Strength = ...,
     dislike_strength: Strength = ...,
     user_guidance_scale: float | None = ...,
+    user_start: float = ...,
+    user_end: float = ...,
     unconditional: UserTokens | None = ...,
     dislikes: DislikesIn = ...,
     callback_on_step_end: StepCallback | None = ...,
@@ -60,6 +62,8 @@ def sample(
     like_strength: Strength = ...,
     dislike_strength: Strength = ...,
     user_guidance_scale: float | None = ...,
+    user_start: float = ...,
+    user_end: float = ...,
     unconditional: UserTokens | None = ...,
     dislikes: DislikesIn = ...,
     callback_on_step_end: StepCallback | None = ...,
@@ -81,6 +85,8 @@ def sample(
     like_strength: Strength = 1.0,
     dislike_strength: Strength = 1.0,
     user_guidance_scale: float | None = None,
+    user_start: float = 0.0,
+    user_end: float = 1.0,
     unconditional: UserTokens | None = None,
     dislikes: DislikesIn = "unconditional",
     callback_on_step_end: StepCallback | None = None,
@@ -98,12 +104,15 @@ def sample(
     - A step costs the plain pipeline's network calls. `user_guidance_scale` guides towards the person separately (see
       `separate_user_guidance`) at three rows a picture and step instead of two: about 1.5 times the work.
       `user_guidance_scale=guidance_scale` is the default's guidance, made the longer way.
+    - `user_start` and `user_end`, shares of the steps, say from when until when the person is heard; outside it is the
+      plain pipeline, at its cost (`prefgen.diffusion.interval`).
     - `dislikes` says where the dislike group speaks. `"unconditional"` (ours): in the unconditional branch, from which
       guidance moves away, so that more strength means further from what is disliked; without guidance they are silent.
       `"beside"`: in the conditional branch beside the likes, as the formula of arXiv 2512.06020 reads.
     - `unconditional` are users for the unconditional branch; the default is what `dislikes` says.
     - `output_type` is `"pil"` (a list), `"np"`, `"pt"` or `"latent"`.
     """
+    check_interval(user_start, user_end)
     _check_counts(prompts, tokens, generators, negative_prompt, pipeline_arguments)
     if dislikes == "unconditional" and unconditional is None and tokens is not None and tokens.dislike is not None:
         likes = torch.zeros_like(tokens.dislike) if tokens.like is None else tokens.like
@@ -121,6 +130,9 @@ def sample(
             strengths = [_on_branches(s, len(tokens), len(branches)) for s in (like_strength, dislike_strength)]
             stack.enter_context(adapter.injected(pipe.unet))
             stack.enter_context(adapter.users(branches.to(pipe.unet.device), *strengths, n_plain_rows=n_plain_rows))
+            callback_on_step_end = heard_between(
+                adapter, user_start, user_end, num_inference_steps, callback_on_step_end
+            )
             if separate:
                 text_scale = guidance_scale if guided else 1.0
                 stack.enter_context(separate_user_guidance(pipe.unet, len(tokens), user_guidance_scale, text_scale))

@@ -23,6 +23,8 @@ class Defaults:
     guidance_scale: float = 3.0
     like_strength: float = 1.0
     dislike_strength: float = 1.0
+    user_start: float = 0.0
+    user_end: float = 1.0
     variety: float = 0.0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from prefgen.adapter import UserAdapter, UserTokens, concatenate_users, facet_of, load_adapter
-from prefgen.core import ConfigError, History, InputError, ModelError, ProfileError
+from prefgen.core import History, InputError, ModelError, ProfileError
 from prefgen.diffusion import sample
 from prefgen.embedding import TasteEvidence, UserEncoder, word_states
 from prefgen.history import PerPicture, PictureSource, history_from_items, load_picture
@@ -41,7 +40,7 @@ from prefgen.pipeline.ports import PreferenceModel, notes_for
 from prefgen.pipeline.profile import Profile, warn_of_dropped
 from prefgen.pipeline.scoring import likings
 from prefgen.pipeline.seeding import Seeding
-from prefgen.pipeline.settings import OutputType, check_pipeline_settings
+from prefgen.pipeline.settings import OutputType, check_pipeline_settings, sampling_settings
 from prefgen.pipeline.stored import MAX_STORED_PX, stored_history, stored_picture
 from prefgen.pipeline.word_edits import NO_EDITS, WordEdits
 from prefgen.pipeline.words import UnknownWord, unknown_words, warning_of
@@ -251,6 +250,8 @@ class PrefGen:
         seed: int | Sequence[int] | None = None,
         like_strength: float | None = None,
         dislike_strength: float | None = None,
+        user_start: float | None = None,
+        user_end: float | None = None,
         variety: float | None = None,
         user_guidance_scale: float | None = None,
         callback_on_step_end: StepCallback | None = None,
@@ -277,12 +278,21 @@ class PrefGen:
             raise InputError(f"expected num_images_per_prompt and batch_size of 1 or more, got {n} and {batch_size}")
         prompts = _texts(prompt, "prompts")
         self._warn_of_unknown_words(prompts)
-        variety = self._variety(variety)
+        settings = sampling_settings(
+            self.card.default,
+            guidance_scale=guidance_scale,
+            num_inference_steps=num_inference_steps,
+            like_strength=like_strength,
+            dislike_strength=dislike_strength,
+            user_start=user_start,
+            user_end=user_end,
+            variety=variety,
+        )
+        share = settings.pop("variety")
         people = self._people(profile, len(prompts), n)
         negatives = None if negative_prompt is None else _per_prompt(negative_prompt, len(prompts), n)
         seeding = Seeding.of(len(prompts) * n, generator=generator, seed=seed)
-        heard = [None if who is None else facet_of(who, one, variety) for who, one in zip(people, seeding.seeds)]
-        settings = self._settings(guidance_scale, num_inference_steps, like_strength, dislike_strength)
+        heard = [None if who is None else facet_of(who, one, share) for who, one in zip(people, seeding.seeds)]
         check_pipeline_settings(self.pipe, output_type, user_guidance_scale, pipeline_arguments)
         if negatives is not None:
             self._warn_of_unknown_words(negatives)
@@ -426,30 +436,6 @@ class PrefGen:
             raise InputError(f"expected one profile for each of {n_prompts} prompts, got {len(people)}")
         tokens = [None if person is None else self.embed(person) for person in people]
         return [row for row in tokens for _ in range(n_images)]
-
-    def _variety(self, variety: float | None) -> float:
-        chosen = self.card.default.variety if variety is None else variety
-        if not 0 <= chosen <= 1:
-            raise ConfigError(f"expected a variety from 0 to 1, got {variety}")
-        return chosen
-
-    def _settings(
-        self, guidance: float | None, n_steps: int | None, like: float | None, dislike: float | None
-    ) -> dict[str, Any]:
-        default = self.card.default
-        settings = {
-            "guidance_scale": default.guidance_scale if guidance is None else guidance,
-            "num_inference_steps": default.num_inference_steps if n_steps is None else n_steps,
-            "like_strength": default.like_strength if like is None else like,
-            "dislike_strength": default.dislike_strength if dislike is None else dislike,
-        }
-        for name, value in settings.items():
-            if not math.isfinite(value):
-                raise ConfigError(f"expected a number as {name}, got {value}")
-        steps = settings["num_inference_steps"]
-        if steps < 1 or steps != int(steps):
-            raise ConfigError(f"expected a whole number of steps, at least one, got {n_steps}")
-        return settings
 
     def _warn_of_unknown_words(self, prompts: Sequence[str]) -> None:
         for unknown in self.unknown_words(prompts):

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from prefgen.core import ConfigError, nearest_hint
+from prefgen.diffusion import check_interval
+from prefgen.pipeline.card import Defaults
 
 OutputType = Literal["pil", "np", "pt", "latent"]
 
@@ -33,3 +35,22 @@ def check_pipeline_settings(
         raise ConfigError(f"expected an output_type of {list(get_args(OutputType))}, got {output_type!r}")
     if user_guidance_scale is not None and not math.isfinite(user_guidance_scale):
         raise ConfigError(f"expected a number as user_guidance_scale, got {user_guidance_scale}")
+
+
+def sampling_settings(default: Defaults, **given: float | None) -> dict[str, Any]:
+    """Every setting by name, as given or, where that is None, as in `default`.
+
+    Raises `ConfigError` for what is no number, a number of steps that is none and a variety beyond 0 and 1, and
+    `InputError` for an interval that holds no step.
+    """
+    settings = {name: getattr(default, name) if value is None else value for name, value in given.items()}
+    for name, value in settings.items():
+        if not math.isfinite(value):
+            raise ConfigError(f"expected a number as {name}, got {value}")
+    steps, variety = settings["num_inference_steps"], settings["variety"]
+    if steps < 1 or steps != int(steps):
+        raise ConfigError(f"expected a whole number of steps, at least one, got {steps}")
+    if not 0 <= variety <= 1:
+        raise ConfigError(f"expected a variety from 0 to 1, got {variety}")
+    check_interval(settings["user_start"], settings["user_end"])
+    return settings

@@ -23,8 +23,11 @@ class EasyRefMethod:
     needs: tuple[Need, ...] = ("images", "training")
     training_minutes_per_person = 0.0
 
-    def __init__(self, bench: Bench, *, guidance_scale: float = 3.0, like_strength: float = 1.0) -> None:
+    def __init__(
+        self, bench: Bench, *, guidance_scale: float = 3.0, like_strength: float = 1.0, user_start: float = 0.0
+    ) -> None:
         self.bench, self.guidance_scale, self.like_strength = bench, guidance_scale, like_strength
+        self.user_start = user_start
         folder = bench.baselines / self.name
         if not (folder / "config.json").exists():
             raise NotRun(f"because there are no weights in {folder.parent.name}/{folder.name}")
@@ -56,4 +59,5 @@ class EasyRefMethod:
             tokens=tokens_of_shelves([t.case.shelf for t in tasks], self.tokens),
             adapter=self.adapter,
             like_strength=self.like_strength,
+            user_start=self.user_start,
         )

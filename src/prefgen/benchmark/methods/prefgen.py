@@ -26,11 +26,13 @@ class PrefGenMethod:
         guidance_scale: float = 3.0,
         like_strength: float = 1.0,
         dislike_strength: float = 1.0,
+        user_start: float = 0.0,
+        user_end: float = 1.0,
         variety: float = 0.0,
     ) -> None:
         self.bench, self.guidance_scale = bench, guidance_scale
         self.like_strength, self.dislike_strength = like_strength, dislike_strength
-        self.variety = variety
+        self.user_start, self.user_end, self.variety = user_start, user_end, variety
         self.adapter: UserAdapter = bench.chain.adapter
 
     def shelf(self, task: Task) -> Shelf:
@@ -53,4 +55,6 @@ class PrefGenMethod:
             adapter=self.adapter,
             like_strength=self.like_strength,
             dislike_strength=self.dislike_strength,
+            user_start=self.user_start,
+            user_end=self.user_end,
         )

@@ -17,6 +17,7 @@ from prefgen.adapter import UserTokens, to_ip_adapter_state
 from prefgen.benchmark.chain import Chain, tokens_of_shelf
 from prefgen.benchmark.results import Results, Row
 from prefgen.benchmark.tasks import Shelf
+from prefgen.benchmark.tuning import tuned_parameters
 from prefgen.diffusion import sample
 from prefgen.embedding import SIDES
 
@@ -41,15 +42,18 @@ def stock_pipeline(chain: Chain) -> Any:
     return pipe
 
 
-def _runs(chain: Chain, prompt: str, tokens: UserTokens, n_steps: int) -> dict[str, Callable[[], Any]]:
+def _runs(
+    chain: Chain, prompt: str, tokens: UserTokens, n_steps: int, user_start: float, user_end: float
+) -> dict[str, Callable[[], Any]]:
     settings: dict[str, Any] = {"guidance_scale": 3.0, "num_inference_steps": n_steps}
+    heard: dict[str, Any] = {"user_start": user_start, "user_end": user_end}
 
     def generators() -> list[torch.Generator]:
         return [torch.Generator().manual_seed(i) for i in range(N_PICTURES)]
 
     def run(tokens: UserTokens | None) -> Any:
         adapter = None if tokens is None else chain.adapter
-        return sample(chain.pipe, adapter, [prompt] * N_PICTURES, tokens, generators=generators(), **settings)
+        return sample(chain.pipe, adapter, [prompt] * N_PICTURES, tokens, generators=generators(), **settings, **heard)
 
     runs: dict[str, Callable[[], Any]] = {
         "prompt": lambda: run(None),
@@ -84,7 +88,8 @@ def interleaved_seconds(runs: dict[str, Callable[[], Any]], n_rounds: int) -> di
 
 class Seconds:
     """`seconds_per_image`, `seconds_per_image_of_prompt` (the ratio of the same round, median and quartiles), and
-    `seconds_per_profile`, with stock diffusers' IP-Adapter beside ours where it can be loaded.
+    `seconds_per_profile`, with stock diffusers' IP-Adapter beside ours where it can be loaded. The person is heard in
+    the steps that tuning chose.
     """
 
     name = "seconds_per_image"
@@ -99,8 +104,11 @@ class Seconds:
         tokens = tokens_of_shelf(bench.chain, unseen)
         rows = [Row(method="prefgen", metric="seconds_per_profile", value=time.perf_counter() - start, n=1)]
         tokens = tokens.row(0)
+        tuned = tuned_parameters("prefgen")
+        interval = tuned.get("user_start", 0.0), tuned.get("user_end", 1.0)
         n_rounds = 4 if results.quick else 12
-        taken = interleaved_seconds(_runs(bench.chain, "a fox by a lake", tokens, bench.sampling.n_steps), n_rounds)
+        runs = _runs(bench.chain, "a fox by a lake", tokens, bench.sampling.n_steps, *interval)
+        taken = interleaved_seconds(runs, n_rounds)
         for method in ("prompt", "prefgen", "stock_ip_adapter"):
             if method not in taken:
                 rows.append(Row(method=method, metric=f"{self.name}_of_prompt", value=float("nan")))
