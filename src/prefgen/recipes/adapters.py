@@ -45,6 +45,7 @@ from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.manners import known_manner_tokens, learn_to_follow, manner_of_pictures
 from prefgen.recipes.people_features import PeopleFeatures, people_features
 from prefgen.recipes.population import N_HISTORY, population
+from prefgen.recipes.presets import Preset
 from prefgen.recipes.twins import Twins, twins_of
 
 DISLIKED_ROWS = 0.35
@@ -210,20 +211,7 @@ def train_personal(
     text = TextEncoding(c.out)
     manner = manner_of_pictures(c)
     learn_to_follow(manner, crowd)
-    config = UserEncoderConfig(
-        d_lm=crowd.last.shape[-1],
-        d_clip=crowd.clip.shape[-1],
-        d_text=p.text_width,
-        d_cross=unet.config.cross_attention_dim,
-        n_tokens=p.user_tokens,
-        sem_layers=choice.e_sem,
-        core_layers=choice.e_core,
-        vote_width=2 * p.text_width,
-        one_reading=True,
-        election_width=ELECTION_WIDTH,
-        manner_tokens=p.manner_tokens,
-        d_manner=manner.whiten.shape[1],
-    )
+    config = encoder_config(p, crowd, choice, d_cross=unet.config.cross_attention_dim, d_manner=manner.whiten.shape[1])
     begins_again = c.begins_again(name) and (folder / "adapter").is_dir()
     reads_on = begins_again and not c.sees_anew
     encoder = UserEncoder.load(folder / "user_encoder").train() if reads_on else UserEncoder(config).fitted(manner)
@@ -231,9 +219,7 @@ def train_personal(
     words = PeopleWords(crowd, text, encoder_tokens(encoder, crowd, heard))
     if not reads_on:
         learn_words(c, name, encoder, words, twins, said_tokens(encoder), frozen=frozen)
-        if heard_before := known_manner_tokens(c):
-            for side in {encoder.side(side) for side in SIDES}:
-                side.manner_projector.load_state_dict(heard_before)
+        begin_with_known_manners(c, encoder)
     adapter = load_adapter(folder / "adapter", unet) if begins_again else UserAdapter.for_unet(unet, init="copy")
     model = PersonalGenerator(encoder, adapter, unet, heard)
     model.adapter.inject(unet)
@@ -258,6 +244,33 @@ def train_personal(
     model.adapter.eject()
     model.encoder.eval().save(folder / "user_encoder")
     save_adapter(model.adapter, folder / "adapter", torch.float16)
+
+
+def encoder_config(
+    p: Preset, crowd: PeopleFeatures, choice: LayerChoice, *, d_cross: int, d_manner: int
+) -> UserEncoderConfig:
+    """The shape of a user encoder for a preset, people's features, and layers that the probes chose."""
+    return UserEncoderConfig(
+        d_lm=crowd.last.shape[-1],
+        d_clip=crowd.clip.shape[-1],
+        d_text=p.text_width,
+        d_cross=d_cross,
+        n_tokens=p.user_tokens,
+        sem_layers=choice.e_sem,
+        core_layers=choice.e_core,
+        vote_width=2 * p.text_width,
+        one_reading=True,
+        election_width=ELECTION_WIDTH,
+        manner_tokens=p.manner_tokens,
+        d_manner=d_manner,
+    )
+
+
+def begin_with_known_manners(c: Context, encoder: UserEncoder) -> None:
+    """Gives the encoder the manner tokens that the generator learned to hear, where it did."""
+    if known := known_manner_tokens(c):
+        for side in {encoder.side(side) for side in SIDES}:
+            side.manner_projector.load_state_dict(known)
 
 
 FROZEN = ("unet", "vae", "text_encoder", "image_encoder", "mllm")
