@@ -9,6 +9,7 @@ from PIL import Image
 from prefgen import PrefGen
 from prefgen.agents import history_of, paint, training_person
 from prefgen.recipes.presets import Preset, preset_named
+from prefgen.recipes.retrained import retrain
 from prefgen.recipes.train import STAGES, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
@@ -66,6 +67,31 @@ def test_the_shipped_copy_paints_scores_and_explains(trained: Path) -> None:
     assert [picture.size for picture in made] == [(64, 64)] * 2
     assert all(0 <= p <= 1 for p in model.score(me, made))
     model.explain(me)
+
+
+def test_ablations_are_trained_on_the_chains_features_and_kept(trained: Path, tmp_path: Path) -> None:
+    names = ["one embedding", "elected tokens", "appended to the text"]
+
+    def run() -> dict:
+        return retrain(
+            trained / "model",
+            out=tmp_path / "out",
+            work=tmp_path / "work",
+            names=names,
+            seeds=(0, 1),
+            n_users=2,
+            n_samples=256,
+            report=tmp_path / "report",
+            preset="tiny",
+            n_training_people=SMALLEST.n_users,
+        )
+
+    result = run()
+    assert {row["method"] for row in result["rows"]} == {*names, "e_sem", "e_core", "e_img", "e_sem and e_core"}
+    assert (tmp_path / "report" / "retrained.html").read_text().count("<svg") >= 5
+    before = files_under(tmp_path / "work" / "retrained")
+    assert run()["rows"] == result["rows"]
+    assert files_under(tmp_path / "work" / "retrained") == before
 
 
 def test_a_done_chain_is_left_alone(trained: Path) -> None:

@@ -11,10 +11,9 @@ from prefgen.agents.scene import caption_of, prompt_of
 from prefgen.agents.vocabulary import FAMILIES, all_values
 from prefgen.embedding import PARTS, SideFeatures, UserEncoder, UserEncoderConfig
 from prefgen.recipes.adapter_words import (
-    MMD_WEIGHT,
-    OWN_STRING_WEIGHT,
     SILENT_WEIGHT,
     PeopleWords,
+    drawn_to_strings,
     echo_loss,
     said_tokens,
     scene_targets,
@@ -173,7 +172,7 @@ def test_liked_rows_paint_what_the_person_would_love() -> None:
 def test_whole_people_are_drawn_to_their_words_and_strings() -> None:
     """The loss falls to nothing where tokens say the words, and alignment is left out where a model has no `e_sem`."""
     words = PeopleWords.__new__(PeopleWords)
-    words.sides, words.n_people = ("like",), 5
+    words.sides, words.n_people, words.align = ("like",), 5, drawn_to_strings
     targets = torch.randn(5, len(FAMILIES), 4)
     words.words, words.strings = {"like": (targets, torch.ones(5, len(FAMILIES)))}, {"like": torch.randn(5, 4)}
     words.tokens_of = lambda users, variants, side: (targets[users], None)
@@ -182,6 +181,4 @@ def test_whole_people_are_drawn_to_their_words_and_strings() -> None:
     parts = words(np.random.default_rng(0), 4)
     assert parts["words"].item() == pytest.approx(1.0)
     assert parts["mmd"].item() == pytest.approx(0.0, abs=1e-5) or parts["mmd"].item() < 0
-    assert parts["loss"].item() == pytest.approx(
-        (parts["words"] + MMD_WEIGHT * parts["mmd"] + OWN_STRING_WEIGHT * parts["own"]).item()
-    )
+    assert parts["loss"].item() == pytest.approx((parts["words"] + parts["mmd"] + parts["own"]).item())

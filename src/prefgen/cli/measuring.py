@@ -9,8 +9,9 @@ import typer
 
 from prefgen.cli.options import Json, Model
 from prefgen.cli.output import emit, log_to_stderr
+from prefgen.core import ConfigError, nearest_hint
 
-PAINTING, PREDICTION, ABLATIONS = TASKS = ("painting", "prediction", "ablations")
+PAINTING, PREDICTION, ABLATIONS, RETRAINED = TASKS = ("painting", "prediction", "ablations", "retrained")
 OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the result here.")]
 
 
@@ -25,8 +26,12 @@ def bench(
     data: Annotated[Path | None, typer.Option("--data", help="Folder that holds emoji/ and dogs/.")] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write a page with tables and pictures here.")] = None,
     task: Annotated[
-        str, typer.Option("--task", help="painting, prediction (which of two would they choose?) or ablations.")
+        str,
+        typer.Option("--task", help="painting, prediction (which of two is chosen?), ablations or retrained."),
     ] = PAINTING,
+    work: Annotated[
+        Path | None, typer.Option("--work", help="For retrained: a training's folder, whose features are used.")
+    ] = None,
     stranger: Annotated[
         Path | None,
         typer.Option("--stranger", help="Instead, write ten shuffled sheets to match here; grade them once filled."),
@@ -38,8 +43,6 @@ def bench(
     log_to_stderr()
     if stranger is not None:
         return _stranger(stranger, model, seed, json_)
-    from prefgen.core import ConfigError, nearest_hint
-
     if task not in TASKS:
         raise ConfigError(f"expected a task of {TASKS}, got {task!r}", hint=nearest_hint(task, TASKS))
     names = [name.strip() for name in methods.split(",")] if methods else None
@@ -48,19 +51,44 @@ def bench(
         from prefgen.benchmark.run import bench as measure  # pyright: ignore[reportMissingImports]
 
         result = measure(model, report=report, data=data, **plan)
+    elif task == RETRAINED:
+        result = _retrained(model, out=out, work=work, names=names, n_users=n_users, report=report, data=data)
     elif task == ABLATIONS:
         from prefgen.benchmark.ablations import bench_ablations
 
-        if data is not None:
-            raise ConfigError("expected no --data with --task ablations, got one", hint="--data is for other tasks")
+        _refuse("--data", data, task)
         result = bench_ablations(model, report=report, **plan)
     else:
         from prefgen.benchmark.prediction import bench_prediction
 
-        if report is not None:
-            raise ConfigError("expected no --report with --task prediction, got one", hint="use --json or --out")
+        _refuse("--report", report, task)
         result = bench_prediction(model, data=data, **plan)
     emit(result, as_json=json_, lines=table(result["rows"]))
+
+
+def _refuse(option: str, value: object, task: str) -> None:
+    """A `ConfigError` for an option that a task has no use for."""
+    if value is not None:
+        raise ConfigError(f"expected no {option} with --task {task}, got one", hint="leave it out")
+
+
+def _retrained(
+    model: str,
+    *,
+    out: Path | None,
+    work: Path | None,
+    names: list[str] | None,
+    n_users: int | None,
+    report: Path | None,
+    data: Path | None,
+) -> dict[str, Any]:
+    """Trains variants anew; where to keep them must be told."""
+    from prefgen.recipes.retrained import N_USERS, retrain
+
+    _refuse("--data", data, RETRAINED)
+    if out is None:
+        raise ConfigError("expected a folder for what is trained, got none", hint="give --out")
+    return retrain(model, out=out, work=work, names=names, report=report, n_users=n_users or N_USERS)
 
 
 def _stranger(folder: Path, model: str, seed: int, as_json: bool) -> None:

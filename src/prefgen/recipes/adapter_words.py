@@ -32,7 +32,7 @@ from prefgen.recipes.twins import Twins
 
 BATCH = 128
 MMD_WEIGHT, OWN_STRING_WEIGHT = 0.5, 0.1
-"""Alignment: MMD draws the clouds together (paper); a small InfoNCE says whose string is whose (ours)."""
+"""Weights of the two losses of `drawn_to_strings`."""
 ECHO_WEIGHT = 0.3
 """Weight of `echo_loss`."""
 SILENT_WEIGHT = 0.25
@@ -113,6 +113,16 @@ def word_loss(tokens: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     return (error * weights[:, :k]).sum() / weights[:, :k].sum().clamp_min(1)
 
 
+Alignment = Callable[[Tensor, Tensor], dict[str, Tensor]]
+"""From `e_sem` and its strings' text states, both [n, d_text], to losses by name, already weighed."""
+
+
+def drawn_to_strings(sem: Tensor, strings: Tensor) -> dict[str, Tensor]:
+    """MMD draws the clouds together (paper); a small InfoNCE says whose string is whose (ours)."""
+    own = info_nce(sem - sem.mean(0), strings - strings.mean(0))
+    return {"mmd": MMD_WEIGHT * mmd2_unbiased(sem, strings), "own": OWN_STRING_WEIGHT * own}
+
+
 class PeopleWords:
     """What tokens made of whole people should say: a loss on cached features, no picture denoised.
 
@@ -126,7 +136,9 @@ class PeopleWords:
         text: TextEncoding,
         tokens_of: Callable[[list[int], list[int], str], tuple[Tensor, Tensor | None]],
         sides: Sequence[str] = SIDES,
+        align: Alignment = drawn_to_strings,
     ) -> None:
+        self.align = align
         self.text, self.tokens_of, self.sides, self.n_people = text, tokens_of, tuple(sides), len(people)
         everyone = [people.person(u).person for u in range(len(people))]
         self.states = word_states(text)
@@ -134,19 +146,18 @@ class PeopleWords:
         self.strings = {side: attribute_strings(people, text, side) for side in sides}
 
     def __call__(self, rng: np.random.Generator, n: int) -> dict[str, Tensor]:
-        """`loss`, and its parts `words`, `mmd` and `own`, for n people drawn by `rng`."""
+        """`loss`, and its parts, `words` and those of the alignment, for n people drawn by `rng`."""
         users = [int(u) for u in rng.permutation(self.n_people)[:n]]
         variants = [int(v) for v in rng.integers(0, N_VARIANTS, len(users))]
-        parts = {name: torch.zeros(()) for name in ("words", "mmd", "own")}
+        parts = {"words": torch.zeros(())}
         for side in self.sides:
             tokens, sem = self.tokens_of(users, variants, side)
             targets, weights = self.words[side]
             parts["words"] = parts["words"] + word_loss(tokens, targets[users], weights[users])
             if sem is not None:
-                there = self.strings[side][users]
-                parts["mmd"] = parts["mmd"] + mmd2_unbiased(sem.float(), there)
-                parts["own"] = parts["own"] + info_nce(sem.float() - sem.float().mean(0), there - there.mean(0))
-        return {"loss": parts["words"] + MMD_WEIGHT * parts["mmd"] + OWN_STRING_WEIGHT * parts["own"], **parts}
+                for name, loss in self.align(sem.float(), self.strings[side][users]).items():
+                    parts[name] = parts.get(name, 0.0) + loss
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
 
 def word_settings(p: Preset) -> LoopSettings:
@@ -170,16 +181,18 @@ def learn_words(
     twins: Twins,
     picture_tokens: Callable[[Tensor, str], Tensor],
     frozen: Sequence[str] = ("text_encoder", "image_encoder", "mllm"),
+    seed: int | None = None,
 ) -> None:
     """Trains `module` so that the tokens of people say their sides' words, and `picture_tokens(embeddings, side)` those
     of one picture each, which has many more words to teach than people have.
 
-    `frozen` names what the features were made by.
+    `frozen` names what the features were made by; another `seed` than the preset's draws other batches.
     """
     p = c.preset
+    drawn = p.seed if seed is None else seed
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        rng = numpy_rng("words", p.seed, step)
+        rng = numpy_rng("words", drawn, step)
         parts = people_words(rng, BATCH) | {name: torch.zeros(()) for name in ("pictures", "echo")}
         shown = [int(i) for i in rng.integers(0, len(twins.clip), BATCH)]
         seen = twins.clip[shown].float()

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from prefgen.benchmark.ablations.asking import Question
 from prefgen.benchmark.ablations.curve_plot import curve_plot
 from prefgen.benchmark.interval_plot import interval_plot
 from prefgen.benchmark.results import Row
@@ -26,14 +25,52 @@ LEGENDS: dict[str, str] = {
     "liked_places": "liked less disliked places",
     "choice": "liked place chosen (chance 0.5)",
     "influence": "likelihood lost",
+    "utility_total": "utility, all opinions",
+    "utility_worded": "utility, with words",
+    "utility_wordless": "utility, without",
+    "subject_accuracy": "subject right",
+    "retrieval_top1": "own string found among 50 (over seeds)",
+    "mmd2": "MMD² to the strings (over seeds)",
+    "cka_between_seeds": "CKA between seeds",
 }
 """Figures that are drawn, and how they are called."""
 NOT_ON_CURVES = ("over_prompt",)
 COLOURS = ("#0b62c4", "#c4580b", "#2e9e5b", "#8e44ad", "#7f8c8d", "#c0392b", "#16a085", "#b7950b")
 
 
-def write_page(path: Path, questions: Sequence[Question], rows: Sequence[Row], result: Mapping[str, Any]) -> None:
-    """Writes the page to `path`. `result` is the run's JSON."""
+class Titled(Protocol):
+    """What the page must know of a question."""
+
+    @property
+    def name(self) -> str:
+        """The question's name, behind the `@` of its rows' metrics."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """What is asked, in a line."""
+        ...
+
+    @property
+    def places(self) -> Mapping[str, float] | None:
+        """Where variants stand on an axis, if they do."""
+        ...
+
+
+UNTRAINED = (
+    "Nothing is trained anew. Every variant painted the same prompts from the same seeds; bars and bands are 95 % "
+    "bootstrap intervals over people."
+)
+
+
+def write_page(
+    path: Path,
+    questions: Sequence[Titled],
+    rows: Sequence[Row],
+    result: Mapping[str, Any],
+    note: str = UNTRAINED,
+) -> None:
+    """Writes the page to `path`. `result` is the run's JSON, `note` what is said of all questions."""
     report = files("prefgen.benchmark").joinpath("report.html").read_text()
     style = report[report.index("<style>") : report.index("</style>")]
     colours = "".join(
@@ -56,19 +93,18 @@ def write_page(path: Path, questions: Sequence[Question], rows: Sequence[Row], r
         f"{style}polyline {{ fill: none; stroke-width: 2; }} polygon {{ opacity: 0.13; stroke: none; }}\n"
         f"{colours}</style>\n"
         "<h1>Questions about PrefGen</h1>\n"
-        '<p class="note">Nothing is trained anew. Every variant painted the same prompts from the same seeds; bars and '
-        "bands are 95 % bootstrap intervals over people.</p>\n"
+        f'<p class="note">{escape(note)}</p>\n'
         f"<dl>{told}</dl>\n{body}</html>\n"
     )
 
 
-def figures_by_metric(question: Question, rows: Sequence[Row]) -> dict[str, list[Row]]:
+def figures_by_metric(question: Titled, rows: Sequence[Row]) -> dict[str, list[Row]]:
     """A question's drawn figures, in the order of `LEGENDS`."""
     found = {metric: [r for r in rows if r.metric == f"{metric}@{question.name}"] for metric in LEGENDS}
     return {metric: of for metric, of in found.items() if of}
 
 
-def _section(question: Question, rows: Sequence[Row]) -> str:
+def _section(question: Titled, rows: Sequence[Row]) -> str:
     figures = figures_by_metric(question, rows)
     if question.places is not None:
         curves = {LEGENDS[metric]: of for metric, of in figures.items() if metric not in NOT_ON_CURVES}
@@ -81,7 +117,7 @@ def _section(question: Question, rows: Sequence[Row]) -> str:
     return f"<section><h2>{escape(question.title)}</h2>{drawn}{_differences(question, rows)}</section>\n"
 
 
-def _differences(question: Question, rows: Sequence[Row]) -> str:
+def _differences(question: Titled, rows: Sequence[Row]) -> str:
     lines = []
     for r in rows:
         if r.metric.startswith("above:") and r.metric.endswith(f"@{question.name}"):
