@@ -194,7 +194,7 @@ def run_bench(
     tasks = tasks_of(cases, n_prompts=plan.n_prompts, n_seeds=plan.n_seeds, n_reserved=plan.n_reserved, seed=seed)
     setup = Bench(chain=chain, sampling=Sampling(n_steps=plan.n_steps), baselines=baselines)
     ready, absent = _ready(setup, methods)
-    pictures = _paint_all(ready, tasks, out, key=[weights, asdict(plan), seed])
+    pictures = _paint_all(ready, tasks, out, key=[weights, asdict(plan), seed], baselines=baselines)
     extra = _extra_pictures(tasks, painter="painter" in pictures)
     results = Results(
         cases=cases,
@@ -258,15 +258,16 @@ def _training_row(name: str, seconds: Sequence[float]) -> Row:
 
 
 def _paint_all(
-    methods: Sequence[Method], tasks: Sequence[Task], out: Path | None, key: list[Any]
+    methods: Sequence[Method], tasks: Sequence[Task], out: Path | None, key: list[Any], baselines: Path
 ) -> dict[str, np.ndarray]:
-    """Every method's pictures."""
+    """Every method's pictures; kept ones stand where model, plan, seed, tuning and a rival's weights are the same."""
     store = PictureStore(folder=None if out is None else out / "pictures")
     pictures: dict[str, np.ndarray] = {}
     with tqdm(total=len(methods) * len(tasks), unit="picture", file=sys.stderr, disable=None) as bar:
         for method in methods:
             bar.set_description(method.name)
-            whole_key = fingerprint(*key, tuned_parameters(method.name))
+            of_its_own = weights_sha256(baselines / method.name) if (baselines / method.name).is_dir() else None
+            whole_key = fingerprint(*key, tuned_parameters(method.name), *([of_its_own] if of_its_own else []))
             pictures[method.name] = store.painted(method.name, whole_key, tasks, method.paint, done=bar.update)
     return pictures
 

@@ -47,12 +47,17 @@ def bench(
         raise ConfigError(f"expected a task of {TASKS}, got {task!r}", hint=nearest_hint(task, TASKS))
     names = [name.strip() for name in methods.split(",")] if methods else None
     plan: dict[str, Any] = {"quick": quick, "seed": seed, "out": out, "n_users": n_users, "methods": names}
+    if task != RETRAINED:
+        _refuse("--work", work, task)
     if task == PAINTING:
         from prefgen.benchmark.run import bench as measure  # pyright: ignore[reportMissingImports]
 
         result = measure(model, report=report, data=data, **plan)
     elif task == RETRAINED:
-        result = _retrained(model, out=out, work=work, names=names, n_users=n_users, report=report, data=data)
+        _refuse("--data", data, task)
+        _refuse("--quick", quick or None, task)
+        _refuse("--seed", seed or None, task)
+        result = _retrained(model, out=out, work=work, names=names, n_users=n_users, report=report)
     elif task == ABLATIONS:
         from prefgen.benchmark.ablations import bench_ablations
 
@@ -80,12 +85,10 @@ def _retrained(
     names: list[str] | None,
     n_users: int | None,
     report: Path | None,
-    data: Path | None,
 ) -> dict[str, Any]:
     """Trains variants anew; where to keep them must be told."""
     from prefgen.recipes.retrained import N_USERS, retrain
 
-    _refuse("--data", data, RETRAINED)
     if out is None:
         raise ConfigError("expected a folder for what is trained, got none", hint="give --out")
     return retrain(model, out=out, work=work, names=names, report=report, n_users=n_users or N_USERS)

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def separate_user_guidance(unet: nn.Module, n_pictures: int, user_scale: float, text_scale: float) -> Iterator[None]:
+def separate_user_guidance(
+    unet: nn.Module,
+    n_pictures: int,
+    user_scale: float,
+    text_scale: float,
+    is_silent: Callable[[], bool] = lambda: False,
+) -> Iterator[None]:
     """While open, a pipeline's guidance of scale w_text yields, for user_scale w_user and predictions ε,
 
     `ε = ε_∅ + w_text·(ε_text - ε_∅) + w_user·(ε_text,user - ε_text)`.
@@ -20,15 +26,20 @@ def separate_user_guidance(unet: nn.Module, n_pictures: int, user_scale: float, 
     So the adapter's users must be laid out `[ε_∅; ε_text; ε_text,user]`, or `[ε_text; ε_text,user]` without
     classifier-free guidance. **Cost**: three rows a picture and step instead of two (two instead of one), in one call.
     The pipeline is handed `[ε_∅; ε_text + (w_user/w_text)·(ε_text,user - ε_text)]`, from which its own formula makes
-    the above. `unet` must return a tuple or an output with `.sample` first.
+    the above. `unet` must return a tuple or an output with `.sample` first. A step in which `is_silent` says so is left
+    to the pipeline.
     """
     ratio = user_scale / text_scale
 
     def add_rows(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if is_silent():
+            return args, kwargs
         n_rows = len(args[0] if args else kwargs["sample"])
         return _repeat_last(args, n_rows, n_pictures), _repeat_last(kwargs, n_rows, n_pictures)
 
     def fold_rows(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if is_silent():
+            return output
         rows: Tensor = output[0]
         text, user = rows[-2 * n_pictures : -n_pictures], rows[-n_pictures:]
         folded = torch.cat([rows[: -2 * n_pictures], text + ratio * (user - text)])

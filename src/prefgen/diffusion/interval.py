@@ -45,4 +45,6 @@ def heard_between(
         adapter.silent = not is_heard(step + 1, pipe.num_timesteps, start, end)
         return tensors if then is None else then(pipe, step, timestep, tensors)
 
+    if hasattr(then, "tensor_inputs"):
+        after_step.tensor_inputs = then.tensor_inputs  # pyright: ignore[reportFunctionMemberAccess, reportOptionalMemberAccess]
     return after_step

@@ -135,7 +135,10 @@ def sample(
             )
             if separate:
                 text_scale = guidance_scale if guided else 1.0
-                stack.enter_context(separate_user_guidance(pipe.unet, len(tokens), user_guidance_scale, text_scale))
+                guided_apart = (pipe.unet, len(tokens), user_guidance_scale, text_scale, lambda: adapter.silent)
+                stack.enter_context(separate_user_guidance(*guided_apart))
+        if wanted := getattr(callback_on_step_end, "tensor_inputs", None):
+            pipeline_arguments = {"callback_on_step_end_tensor_inputs": wanted} | pipeline_arguments
         output = pipe(
             list(prompts),
             negative_prompt=_as_list(negative_prompt, len(prompts)),

@@ -68,12 +68,19 @@ def _embedded_profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
     return None if is_srgb else profile
 
 
+_ROWS_AT_ONCE = 64
+
+
 def _deep_grey_to_8_bit(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.float64)
-    finite = values[np.isfinite(values)]
-    low, high = _full_scale(image, float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    grey = Image.fromarray(np.rint(255 * np.clip((values - low) / (high - low), 0, 1)).astype(np.uint8))
+    values = np.asarray(image)
+    finite = np.isfinite(values) if values.dtype.kind == "f" else None
+    known = values if finite is None else values[finite]
+    low, high = _full_scale(image, float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    scaled = np.empty(values.shape, np.uint8)
+    for row in range(0, len(values), _ROWS_AT_ONCE):  # whole, the floats would take tens of bytes a pixel
+        part = np.nan_to_num(values[row : row + _ROWS_AT_ONCE].astype(np.float64), nan=low, posinf=high, neginf=low)
+        scaled[row : row + _ROWS_AT_ONCE] = np.rint(255 * np.clip((part - low) / (high - low), 0, 1))
+    grey = Image.fromarray(scaled)
     if _tiff_tag(image, _TIFF_PHOTOMETRIC) == 0:  # "white is zero"; Pillow inverts it for 8 bits only
         grey = ImageOps.invert(grey)
     transparent = image.info.get("transparency")

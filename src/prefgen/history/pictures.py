@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,10 +83,16 @@ def picture_name(source: object) -> str:
     return name if name.isprintable() else repr(name)
 
 
+_SILENCE = threading.RLock()
+
+
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Pillow warns of what is checked here anyway (bombs) or does not matter to the picture (odd metadata)."""
-    with warnings.catch_warnings():
+    """Pillow warns of what is checked here anyway (bombs) or does not matter to the picture (odd metadata).
+
+    Filters belong to the whole process, so threads take turns.
+    """
+    with _SILENCE, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prefgen.core import Aspect, History, Side
+from prefgen.core import Aspect, History, HistoryItem, Side
 
 Parts = list[Any]
 """Strings and pictures, in order."""
@@ -18,6 +18,8 @@ Parts = list[Any]
 DAY_S = 86_400.0
 MOST_TOLD, MOST_LETTERS = 100, 300
 """Most pictures a side, and letters a prompt or comment, that are told to a model."""
+MOST_LETTERS_IN_ALL = 6_000
+"""Letters of prompts and comments of a whole history that are told: a long one keeps its newest pictures' texts."""
 LIKES_QUESTION = " What does this user like?"
 DISLIKES_QUESTION = " What does this user dislike?"
 ASPECT_WORDS: dict[Aspect, str] = {
@@ -47,18 +49,19 @@ class Told:
 def told_from(history: History) -> list[Told]:
     """The history's items in order, ages measured from its newest item. The history itself is not touched.
 
-    A model reads the last `MOST_TOLD` pictures of each side and `MOST_LETTERS` of a text: what is longer would cost it
-    minutes and lie beyond anything it was trained on.
+    A model reads the last `MOST_TOLD` pictures of each side, `MOST_LETTERS` of a text and `MOST_LETTERS_IN_ALL` of all
+    texts, comments before prompts: what is longer would cost it minutes and lie beyond anything it was trained on.
     """
     times = [item.time_s for item in history.items if item.time_s is not None]
     newest = max(times, default=0.0)
     kept = {id(item) for side in (history.liked, history.disliked) for item in side[-MOST_TOLD:]}
+    texts = _texts_of([item for item in history.items if id(item) in kept])
     return [
         Told(
             picture=item.image,
             side=item.side,
-            prompt=_short(item.prompt),
-            comment=_short(item.comment),
+            prompt=texts[id(item)]["prompt"],
+            comment=texts[id(item)]["comment"],
             weight=item.weight,
             age_days=None if item.time_s is None else (newest - item.time_s) / DAY_S,
             aspect=item.aspect,
@@ -66,6 +69,18 @@ def told_from(history: History) -> list[Told]:
         for item in history.items
         if id(item) in kept
     ]
+
+
+def _texts_of(items: Sequence[HistoryItem]) -> dict[int, dict[str, str | None]]:
+    """Each item's shortened comment and prompt, by its id; None where the budget is spent, the oldest item's first."""
+    left, told = MOST_LETTERS_IN_ALL, {id(item): dict[str, str | None](prompt=None, comment=None) for item in items}
+    for name in ("comment", "prompt"):
+        for item in reversed(items):
+            text = _short(getattr(item, name))
+            if text is not None and len(text) <= left:
+                left -= len(text)
+                told[id(item)][name] = text
+    return told
 
 
 def _short(text: str | None) -> str | None:

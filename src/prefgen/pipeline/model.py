@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,6 +102,7 @@ class PrefGen:
         self._mllm = mllm
         self._tokens: dict[str, UserTokens] = {}
         self._turn = threading.RLock()
+        self._paints = False
         if user_encoder.config.d_cross != adapter.d_cross:
             wide = user_encoder.config.d_cross
             raise ModelError(f"user tokens of width {wide} do not fit the adapter's {adapter.d_cross}")
@@ -175,7 +177,8 @@ class PrefGen:
     @torch.no_grad()
     def text_embedding(self, texts: Sequence[str]) -> Tensor:
         """The text encoder's pooled embeddings, float32 [n, d_text]: the space that `ê_sem` is aligned to."""
-        batch = self.pipe.tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
+        with self._turn:  # a call of the tokenizer sets its padding for everybody
+            batch = self.pipe.tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
         return self.pipe.text_encoder(input_ids=batch.input_ids.to(self.device)).pooler_output.float()
 
     def profile(
@@ -277,7 +280,6 @@ class PrefGen:
         if n < 1 or batch_size < 1:
             raise InputError(f"expected num_images_per_prompt and batch_size of 1 or more, got {n} and {batch_size}")
         prompts = _texts(prompt, "prompts")
-        self._warn_of_unknown_words(prompts)
         settings = sampling_settings(
             self.card.default,
             guidance_scale=guidance_scale,
@@ -294,8 +296,7 @@ class PrefGen:
         seeding = Seeding.of(len(prompts) * n, generator=generator, seed=seed)
         heard = [None if who is None else facet_of(who, one, share) for who, one in zip(people, seeding.seeds)]
         check_pipeline_settings(self.pipe, output_type, user_guidance_scale, pipeline_arguments)
-        if negatives is not None:
-            self._warn_of_unknown_words(negatives)
+        told = [*dict.fromkeys([*prompts, *(negatives or ())])]
         prompts = [text for text in prompts for _ in range(n)]
 
         def painted(part: slice) -> Any:
@@ -313,7 +314,8 @@ class PrefGen:
                 **pipeline_arguments,
             )
 
-        with self._turn:
+        with self._painting():
+            self._warn_of_unknown_words(told)
             made = [painted(slice(start, start + batch_size)) for start in range(0, len(prompts), batch_size)]
         return PrefGenOutput(images=_joined(made), seeds=seeding.seeds)
 
@@ -436,6 +438,21 @@ class PrefGen:
             raise InputError(f"expected one profile for each of {n_prompts} prompts, got {len(people)}")
         tokens = [None if person is None else self.embed(person) for person in people]
         return [row for row in tokens for _ in range(n_images)]
+
+    @contextmanager
+    def _painting(self) -> Iterator[None]:
+        """One call's turn. Raises `InputError` for a call from inside another one."""
+        with self._turn:
+            if self._paints:
+                raise InputError(
+                    "expected one call after another, got a call from another call's `callback_on_step_end`",
+                    hint="let one call end before the next",
+                )
+            self._paints = True
+            try:
+                yield
+            finally:
+                self._paints = False
 
     def _warn_of_unknown_words(self, prompts: Sequence[str]) -> None:
         for unknown in self.unknown_words(prompts):

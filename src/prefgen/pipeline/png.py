@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin
 
 from prefgen import __version__
-from prefgen.pipeline.atomic import write_whole
+from prefgen.pipeline.atomic import write_new, write_whole
 
 
 def save_png(image: Image.Image, path: Path | str, told: Mapping[str, object], *, replace: bool = False) -> Path:
@@ -28,9 +28,9 @@ def save_png(image: Image.Image, path: Path | str, told: Mapping[str, object], *
     wanted = Path(path)
     for number in count(1):
         free = wanted if number == 1 else wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
-        if replace or not free.exists():
+        if replace:
             write_whole(free, encoded.getvalue())
             return free
-        if free.read_bytes() == encoded.getvalue():
+        if write_new(free, encoded.getvalue()) or free.read_bytes() == encoded.getvalue():
             return free
     raise AssertionError("numbers do not end")

@@ -93,7 +93,7 @@ def unpack(data: bytes, *, any_version: bool = False) -> Contents:
     version = told.get("version")
     if version != FORMAT_VERSION and not any_version:
         raise ProfileError(f"expected a profile of version {FORMAT_VERSION}, got version {version!r}", hint=_REBUILD)
-    _check_tensors(header)
+    _check_tensors(header, tokens_matter=version == FORMAT_VERSION)
     try:
         tensors = load_tensors(data)
     except Exception as error:  # a hostile file makes decoders raise nearly anything
@@ -158,8 +158,9 @@ def _told(header: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _check_tensors(header: Mapping[str, Any]) -> None:
-    """Names, types and sizes, before anything is allocated for them."""
+def _check_tensors(header: Mapping[str, Any], *, tokens_matter: bool) -> None:
+    """Names, types and sizes, before anything is allocated for them. Tokens that do not matter, another version's, may
+    be of another layout, but not larger than ours could be."""
     for name, entry in header.items():
         if name == "__metadata__":
             continue
@@ -170,7 +171,8 @@ def _check_tensors(header: Mapping[str, Any]) -> None:
             fits = dtype == "U8" and len(shape) == 3 and shape[2] == 3 and max(shape[:2]) <= MAX_STORED_PX
         else:
             fits = name in ("tokens.like", "tokens.dislike") and dtype == "F32"
-            fits = fits and len(shape) == 3 and all(n <= most for n, most in zip(shape, _MOST))
+            laid_out = len(shape) == 3 and all(n <= most for n, most in zip(shape, _MOST))
+            fits = fits and (laid_out or (not tokens_matter and math.prod(shape) <= math.prod(_MOST)))
         if not fits:
             raise _damaged(f"{name[:40]!r} of type {str(dtype)[:10]} and shape {str(shape)[:60]} belongs in no profile")
 

@@ -37,6 +37,10 @@ def check_pipeline_settings(
         raise ConfigError(f"expected a number as user_guidance_scale, got {user_guidance_scale}")
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def sampling_settings(default: Defaults, **given: float | None) -> dict[str, Any]:
     """Every setting by name, as given or, where that is None, as in `default`.
 
@@ -45,11 +49,12 @@ def sampling_settings(default: Defaults, **given: float | None) -> dict[str, Any
     """
     settings = {name: getattr(default, name) if value is None else value for name, value in given.items()}
     for name, value in settings.items():
-        if not math.isfinite(value):
-            raise ConfigError(f"expected a number as {name}, got {value}")
+        if not _is_number(value):
+            raise ConfigError(f"expected a number as {name}, got {value!r}")
     steps, variety = settings["num_inference_steps"], settings["variety"]
     if steps < 1 or steps != int(steps):
         raise ConfigError(f"expected a whole number of steps, at least one, got {steps}")
+    settings["num_inference_steps"] = int(steps)
     if not 0 <= variety <= 1:
         raise ConfigError(f"expected a variety from 0 to 1, got {variety}")
     check_interval(settings["user_start"], settings["user_end"])

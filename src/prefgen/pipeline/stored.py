@@ -30,6 +30,8 @@ def stored_item(item: HistoryItem) -> HistoryItem:
     if not (math.isfinite(weight) and 0 < weight <= MAX_WEIGHT):
         raise InputError(f"expected a weight above 0 and at most {MAX_WEIGHT:g}, got {item.weight}")
     time_s = None if item.time_s is None else float(item.time_s)
+    if time_s is not None and not math.isfinite(time_s):
+        raise InputError(f"expected unix seconds as a time, got {item.time_s}")
     for what in ("prompt", "comment"):
         parse_text(getattr(item, what), what)
     return replace(item, image=stored_picture(item.image), weight=weight, time_s=time_s, source=None)

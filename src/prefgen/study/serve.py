@@ -99,7 +99,10 @@ class _Site:
 
     def read(self, target: str) -> _Body:
         """The answer to a GET of a path with its query."""
-        address = urlsplit(target)
+        try:
+            address = urlsplit(target)
+        except ValueError as error:
+            raise InputError(f"expected an address of this study, got one that cannot be read ({error})") from error
         folder, _, name = address.path.rpartition("/")
         if address.path == "/":
             return self.page
@@ -196,6 +199,10 @@ class _Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.site = site
         super().__init__((host, port), _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that left in the middle of its request is no news."""
+        log.debug("a request from %s broke off", client_address, exc_info=True)
 
     def server_bind(self) -> None:
         """Binds without asking a name server what this machine is called."""

@@ -55,7 +55,10 @@ class Influence:
                 rest = asking.judge.read(made)
                 found[label].append(_lost(whole, rest, tasks, words))
                 if liked:
-                    theirs = {c.user: own_words(c.stranger.shown, 0) for c in asking.cases}
+                    theirs = {
+                        c.user: own_words(c.stranger.shown, _latest(c.stranger.shown, 0, liked=True))
+                        for c in asking.cases
+                    }
                     strange = {u: {f: v for f, v in w.items() if f not in words[u]} for u, w in theirs.items()}
                     found["control"].append(_lost(whole, rest, tasks, strange))
         users = np.array([task.case.user for task in tasks])

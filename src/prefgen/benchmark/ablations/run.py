@@ -22,7 +22,7 @@ from prefgen.benchmark.results import Row
 from prefgen.benchmark.run import WEIGHTS, command_of, current_commit, judges_folder, weights_folder, weights_sha256
 from prefgen.benchmark.store import PictureStore
 from prefgen.benchmark.tasks import cases_of
-from prefgen.benchmark.tuning import tuned_parameters
+from prefgen.benchmark.tuning import TUNING_PATH
 from prefgen.core import ConfigError, InputError, nearest_hint
 
 
@@ -64,12 +64,12 @@ def bench_ablations(
     if n_users is not None and n_users < 2:
         raise InputError(f"expected at least 2 users, got {n_users}", hint="a stranger is needed for every person")
     folder = weights_folder(model_folder)
-    weights = weights_sha256(folder)
+    weights, baselines = weights_sha256(folder), (folder or WEIGHTS / "embedded").parent / "baselines"
     asking = Asking(
         bench=Bench(
             chain=PrefGen.from_pretrained(str(model_folder)),
             sampling=Sampling(),
-            baselines=(folder or WEIGHTS / "embedded").parent / "baselines",
+            baselines=baselines,
         ),
         judge=Judge.load(judges_folder(folder) / "test"),
         cases=tuple(cases_of(members_of("test")[: n_users or plan.n_users])),
@@ -77,7 +77,7 @@ def bench_ablations(
         n_seeds=plan.n_seeds,
         seed=seed,
         store=PictureStore(folder=None if out is None else Path(out) / "pictures"),
-        key=(weights, json.dumps(tuned_parameters("prefgen"), sort_keys=True)),
+        key=(weights, weights_sha256(baselines), TUNING_PATH.read_text()),
     )
     rows = answers(asking, names)
     result = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from prefgen.agents import Shown, history_of
 from prefgen.agents.scene import painter_seed
-from prefgen.benchmark.population import Member
+from prefgen.benchmark.population import N_SHOWN, Member
 from prefgen.benchmark.tasks import Case, Shelf
 from prefgen.core import numpy_rng
 
@@ -42,26 +42,30 @@ def latest(n_liked: int, n_disliked: int) -> Callable[[Case, str], Case]:
     """So many pictures of either side, the latest."""
 
     def shelf(case: Case) -> tuple[Shown, ...]:
-        pool = _pool(case.member)
-        kept: set[int] = set()
-        for side, n in ((True, n_liked), (False, n_disliked)):
-            places = [j for j, s in enumerate(pool) if s.liked == side]
-            kept |= set(places[len(places) - n :])
-        return tuple(s for j, s in enumerate(pool) if j in kept)
+        return _latest_of(_pool(case.member), n_liked, n_disliked)
 
     return with_shelf(shelf)
 
 
-def truthful(shown: tuple[Shown, ...]) -> tuple[Shown, ...]:
-    """The same pictures under their true labels."""
-    return tuple(replace(s, liked=s.truly_liked) for s in shown)
+def _latest_of(pool: tuple[Shown, ...], n_liked: int, n_disliked: int) -> tuple[Shown, ...]:
+    kept: set[int] = set()
+    for side, n in ((True, n_liked), (False, n_disliked)):
+        places = [j for j, s in enumerate(pool) if s.liked == side]
+        kept |= set(places[max(0, len(places) - n) :])
+    return tuple(s for j, s in enumerate(pool) if j in kept)
+
+
+def truly(case: Case) -> tuple[Shown, ...]:
+    """The latest pictures of either side, as many as are usually shown, by their true labels."""
+    pool = tuple(replace(s, liked=s.truly_liked) for s in _pool(case.member))
+    return _latest_of(pool, N_SHOWN, N_SHOWN)
 
 
 def mislabelled(n_wrong: int) -> Callable[[Case, str], Case]:
-    """The usual pictures, of which exactly so many have the wrong label, as many of either side as can be."""
+    """Truly liked and truly disliked pictures, of which exactly so many have the wrong label, of both sides in turn."""
 
     def shelf(case: Case) -> tuple[Shown, ...]:
-        shown = truthful(case.shelf.shown)
+        shown = truly(case)
         rng = numpy_rng("wrong labels", case.person.id)
         sides = [[i for i, s in enumerate(shown) if s.liked == side] for side in (True, False)]
         orders = [[side[int(k)] for k in rng.permutation(len(side))] for side in sides]
@@ -76,7 +80,7 @@ def contradicted(n: int) -> Callable[[Case, str], Case]:
     subject."""
 
     def shelf(case: Case) -> tuple[Shown, ...]:
-        shown = list(truthful(case.shelf.shown))
+        shown = list(truly(case))
         liked = [s for s in shown if s.liked]
         rng = numpy_rng("contradictions", case.person.id)
         disliked = [i for i, s in enumerate(shown) if not s.liked]
