@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers.callbacks import PipelineCallback
 
 from prefgen.adapter import UserTokens
 from prefgen.core import InputError
@@ -76,6 +77,34 @@ def test_dislikes_and_separate_guidance_keep_to_the_interval(pipe, adapter) -> N
     separate = trace(pipe, adapter, random_tokens(2), user_start=0.5, user_guidance_scale=5.0)
     torch.testing.assert_close(separate[1], plain[1])
     assert not torch.allclose(separate[3], plain[3])
+
+
+def test_silent_steps_cost_two_rows_under_separate_guidance(pipe, adapter) -> None:
+    rows: list[int] = []
+    handle = pipe.unet.conv_in.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    try:
+        trace(pipe, adapter, random_tokens(2), user_start=0.5, user_guidance_scale=5.0)
+    finally:
+        handle.remove()
+    assert rows == [4, 4, 6, 6]
+
+
+def test_diffusers_own_callbacks_get_the_tensors_they_ask_for(pipe, adapter) -> None:
+    class Looks(PipelineCallback):
+        seen = 0
+
+        @property
+        def tensor_inputs(self) -> list[str]:
+            return ["latents", "prompt_embeds"]
+
+        def callback_fn(self, pipeline, step_index, timestep, callback_kwargs: dict) -> dict:
+            Looks.seen += len(callback_kwargs["prompt_embeds"]) > 0
+            return callback_kwargs
+
+    settings = {"generators": generators(1), "num_inference_steps": 2, "callback_on_step_end": Looks()}
+    for start in (0.0, 0.5):
+        sample(pipe, adapter, ["a fox"], random_tokens(1), user_start=start, **settings)
+    assert Looks.seen == 4
 
 
 def test_an_error_in_the_middle_leaves_the_adapter_as_it_was(pipe, adapter) -> None:

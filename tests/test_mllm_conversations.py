@@ -14,7 +14,7 @@ from prefgen.agents.scene import SEED_CLASSES
 from prefgen.core import History, HistoryItem, numpy_rng
 from prefgen.mllm import history_parts
 from prefgen.mllm.chat import pictures_in
-from prefgen.mllm.wording import MOST_LETTERS, MOST_TOLD, told_from
+from prefgen.mllm.wording import MOST_LETTERS, MOST_LETTERS_IN_ALL, MOST_TOLD, told_from
 from prefgen.recipes.mllm_people import ASPECT_FAMILIES, N_EVERYTHING, N_ONE, N_PICTURES, pairs_of, scenes_of
 from prefgen.recipes.mllm_pretrain import picture_pack, twin_pack, twins_at
 from prefgen.recipes.mllm_texts import tokenizer_texts
@@ -220,3 +220,17 @@ def test_a_model_is_told_the_last_pictures_of_a_side_and_the_beginning_of_a_text
     assert history.items[-1].comment == "so lively " * 60, "the history itself keeps every letter"
     few = History(items=history.items[:6])
     assert [t.comment for t in told_from(few)] == [i.comment for i in few.items]
+
+
+def test_a_long_history_tells_its_newest_pictures_texts() -> None:
+    picture = Image.new("RGB", (8, 8))
+    items = tuple(
+        HistoryItem(image=picture, side="like", prompt="p" * 250, comment="c" * 250, sha256=str(k)) for k in range(60)
+    )
+    told = told_from(History(items=items))
+    spent = sum(len(text) for one in told for text in (one.prompt, one.comment) if text)
+    assert MOST_LETTERS_IN_ALL - 250 < spent <= MOST_LETTERS_IN_ALL
+    assert [one.comment is not None for one in told] == [False] * 36 + [True] * 24
+    assert all(one.prompt is None for one in told)
+    short = told_from(History(items=items[:3]))
+    assert all(one.prompt and one.comment for one in short)

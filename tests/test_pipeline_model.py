@@ -298,9 +298,18 @@ def test_nobody_is_heard_in_anothers_call(model, me):
         told.append(caught.value.message)
         return tensors
 
-    model("a fox", profile=me, seed=1, num_inference_steps=2, callback_on_step_end=again)
-    assert len(told) == 2
-    assert "paints for somebody at this moment" in told[0]
+    for outer in (me, None):
+        model("a fox", profile=outer, seed=1, num_inference_steps=2, callback_on_step_end=again)
+    assert len(told) == 4
+    assert all("one call after another" in message for message in told)
+    assert len(model("a fox", seed=1, num_inference_steps=1).images) == 1
+
+
+def test_a_whole_number_of_steps_may_be_a_float_and_a_text_is_no_number(model, me):
+    assert len(model(PROMPT, me, seed=1, num_inference_steps=2.0).images) == 1
+    for setting in ({"like_strength": "high"}, {"guidance_scale": True}, {"variety": "some"}):
+        with pytest.raises(ConfigError, match="expected a number"):
+            model(PROMPT, me, seed=1, **setting)
 
 
 def test_threads_take_turns_and_paint_what_they_would_alone(model, me):

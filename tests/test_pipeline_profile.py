@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from conftest import plain
 from prefgen import Profile
-from prefgen.core import History, InputError, ProfileError, content_hash
+from prefgen.core import History, HistoryItem, InputError, ProfileError, content_hash
 from prefgen.pipeline import MAX_STORED_PX, stored_picture
 from prefgen.pipeline.profile_file import FORMAT_VERSION
 
@@ -183,6 +183,27 @@ def test_another_versions_profile_is_refused_and_can_be_rebuilt(model, me, tmp_p
         Profile.load(path)
     assert "prefgen profile rebuild" in str(caught.value)
     assert model.rebuild(path).to_bytes() == me.to_bytes()
+
+
+def test_an_older_versions_tokens_of_another_layout_do_not_keep_its_pictures(model, me, tmp_path):
+    def flat(told: dict, header: dict) -> None:
+        told.update(version=FORMAT_VERSION - 1)
+        for side in ("like", "dislike"):
+            n_rows, n_tokens, width = header[f"tokens.{side}"]["shape"]
+            header[f"tokens.{side}"]["shape"] = [n_rows * n_tokens, width]
+
+    path = tmp_path / "older.safetensors"
+    path.write_bytes(repacked(me, flat))
+    assert model.rebuild(path).to_bytes() == me.to_bytes()
+    path.write_bytes(repacked(me, lambda told, header: (flat(told, header), told.update(version=FORMAT_VERSION))))
+    with pytest.raises(ProfileError, match="belongs in no profile"):
+        Profile.load(path)
+
+
+def test_a_time_that_is_no_number_is_refused(model):
+    item = HistoryItem(image=noise(3), side="like", time_s=float("nan"))
+    with pytest.raises(InputError, match="unix seconds"):
+        model.profile(history=History(items=(item,)))
 
 
 HOSTILE_CHANGES = {
