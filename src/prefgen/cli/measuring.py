@@ -9,7 +9,6 @@ import typer
 
 from prefgen.cli.options import Json, Model
 from prefgen.cli.output import emit, log_to_stderr
-from prefgen.core import ConfigError, nearest_hint
 
 PAINTING, PREDICTION, ABLATIONS, RETRAINED = TASKS = ("painting", "prediction", "ablations", "retrained")
 OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the result here.")]
@@ -43,6 +42,8 @@ def bench(
     log_to_stderr()
     if stranger is not None:
         return _stranger(stranger, model, seed, json_)
+    from prefgen.core import ConfigError, nearest_hint
+
     if task not in TASKS:
         raise ConfigError(f"expected a task of {TASKS}, got {task!r}", hint=nearest_hint(task, TASKS))
     names = [name.strip() for name in methods.split(",")] if methods else None
@@ -73,6 +74,8 @@ def bench(
 
 def _refuse(option: str, value: object, task: str) -> None:
     """A `ConfigError` for an option that a task has no use for."""
+    from prefgen.core import ConfigError
+
     if value is not None:
         raise ConfigError(f"expected no {option} with --task {task}, got one", hint="leave it out")
 
@@ -87,6 +90,7 @@ def _retrained(
     report: Path | None,
 ) -> dict[str, Any]:
     """Trains variants anew; where to keep them must be told."""
+    from prefgen.core import ConfigError
     from prefgen.recipes.retrained import N_USERS, retrain
 
     if out is None:
