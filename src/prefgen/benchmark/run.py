@@ -6,7 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -188,8 +188,8 @@ def run_bench(
 ) -> dict[str, Any]:
     """`bench` on a model, a judge and people that are given; `page` is the report's HTML file, `cold_start` the model
     that a process of its own is to load and paint the demo with."""
-    _check_names(methods, METHODS)
-    _check_names(metrics or (), METRICS)
+    check_names(methods, METHODS)
+    check_names(metrics or (), METRICS)
     cases = cases_of(members[: plan.n_users])
     tasks = tasks_of(cases, n_prompts=plan.n_prompts, n_seeds=plan.n_seeds, n_reserved=plan.n_reserved, seed=seed)
     setup = Bench(chain=chain, sampling=Sampling(n_steps=plan.n_steps), baselines=baselines)
@@ -230,7 +230,8 @@ def run_bench(
     return report
 
 
-def _check_names(names: Sequence[str], known: dict[str, Any]) -> None:
+def check_names(names: Sequence[str], known: Mapping[str, object]) -> None:
+    """Raises `ConfigError`, naming the nearest, for a name that is not known."""
     for name in names:
         if name not in known:
             raise ConfigError(f"expected names of {list(known)}, got {name!r}", hint=nearest_hint(name, known))

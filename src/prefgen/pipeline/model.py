@@ -296,7 +296,7 @@ class PrefGen:
         seeding = Seeding.of(len(prompts) * n, generator=generator, seed=seed)
         heard = [None if who is None else facet_of(who, one, share) for who, one in zip(people, seeding.seeds)]
         check_pipeline_settings(self.pipe, output_type, user_guidance_scale, pipeline_arguments)
-        told = [*dict.fromkeys([*prompts, *(negatives or ())])]
+        told = [*prompts, *(negatives or ())]
         prompts = [text for text in prompts for _ in range(n)]
 
         def painted(part: slice) -> Any:
@@ -444,10 +444,8 @@ class PrefGen:
         """One call's turn. Raises `InputError` for a call from inside another one."""
         with self._turn:
             if self._paints:
-                raise InputError(
-                    "expected one call after another, got a call from another call's `callback_on_step_end`",
-                    hint="let one call end before the next",
-                )
+                got = "a call from another call's `callback_on_step_end`"
+                raise InputError(f"expected one call after another, got {got}", hint="let one call end before the next")
             self._paints = True
             try:
                 yield

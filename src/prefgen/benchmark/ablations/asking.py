@@ -92,15 +92,12 @@ class Asking:
         return cases_of(members)
 
 
-class Question(Protocol):
-    """One question about our method: what is varied, and rows that answer it.
-
-    A row's `method` is the variant, its `metric` a figure, `@` and the question's name.
-    """
+class Titled(Protocol):
+    """What a page must know of a question."""
 
     @property
     def name(self) -> str:
-        """The question's name."""
+        """The question's name, behind the `@` of its rows' metrics."""
         ...
 
     @property
@@ -112,6 +109,13 @@ class Question(Protocol):
     def places(self) -> dict[str, float] | None:
         """Where variants stand on an axis; None where they are kinds and not amounts."""
         ...
+
+
+class Question(Titled, Protocol):
+    """One question about our method: what is varied, and rows that answer it.
+
+    A row's `method` is the variant, its `metric` a figure, `@` and the question's name.
+    """
 
     def measure(self, asking: Asking) -> list[Row]:
         """The rows."""

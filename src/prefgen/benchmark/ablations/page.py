@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from prefgen.benchmark.ablations.asking import Titled
 from prefgen.benchmark.ablations.curve_plot import curve_plot
 from prefgen.benchmark.interval_plot import interval_plot
 from prefgen.benchmark.results import Row
@@ -36,25 +37,6 @@ LEGENDS: dict[str, str] = {
 """Figures that are drawn, and how they are called."""
 NOT_ON_CURVES = ("over_prompt",)
 COLOURS = ("#0b62c4", "#c4580b", "#2e9e5b", "#8e44ad", "#7f8c8d", "#c0392b", "#16a085", "#b7950b")
-
-
-class Titled(Protocol):
-    """What the page must know of a question."""
-
-    @property
-    def name(self) -> str:
-        """The question's name, behind the `@` of its rows' metrics."""
-        ...
-
-    @property
-    def title(self) -> str:
-        """What is asked, in a line."""
-        ...
-
-    @property
-    def places(self) -> Mapping[str, float] | None:
-        """Where variants stand on an axis, if they do."""
-        ...
 
 
 UNTRAINED = (

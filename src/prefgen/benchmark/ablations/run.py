@@ -19,11 +19,19 @@ from prefgen.benchmark.judge import Judge
 from prefgen.benchmark.methods import Bench
 from prefgen.benchmark.population import members_of
 from prefgen.benchmark.results import Row
-from prefgen.benchmark.run import WEIGHTS, command_of, current_commit, judges_folder, weights_folder, weights_sha256
+from prefgen.benchmark.run import (
+    WEIGHTS,
+    check_names,
+    command_of,
+    current_commit,
+    judges_folder,
+    weights_folder,
+    weights_sha256,
+)
 from prefgen.benchmark.store import PictureStore
 from prefgen.benchmark.tasks import cases_of
 from prefgen.benchmark.tuning import TUNING_PATH
-from prefgen.core import ConfigError, InputError, nearest_hint
+from prefgen.core import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +64,7 @@ def bench_ablations(
     from prefgen.pipeline import PrefGen
 
     names = tuple(methods or QUESTIONS)
-    for name in names:
-        if name not in QUESTIONS:
-            known = list(QUESTIONS)
-            raise ConfigError(f"expected names of {known}, got {name!r}", hint=nearest_hint(name, known))
+    check_names(names, QUESTIONS)
     plan = QUICK if quick else FULL
     if n_users is not None and n_users < 2:
         raise InputError(f"expected at least 2 users, got {n_users}", hint="a stranger is needed for every person")

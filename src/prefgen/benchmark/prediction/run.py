@@ -21,10 +21,10 @@ from prefgen.benchmark.prediction.beyond import asked_of_dogs, asked_of_emoji
 from prefgen.benchmark.prediction.people import asked_of_cases
 from prefgen.benchmark.prediction.predictors import PREDICTORS, Predictor
 from prefgen.benchmark.results import Row, row
-from prefgen.benchmark.run import command_of, current_commit, weights_folder, weights_sha256
+from prefgen.benchmark.run import check_names, command_of, current_commit, weights_folder, weights_sha256
 from prefgen.benchmark.statistics import calibration_interval, mean_interval
 from prefgen.benchmark.tasks import cases_of
-from prefgen.core import ConfigError, InputError, nearest_hint
+from prefgen.core import InputError
 
 OTHER_USER, STRANGERS_AT = "other_user", 4
 """A control: the model told another person's choices, at this many reference pairs."""
@@ -69,10 +69,7 @@ def bench_prediction(
     from prefgen.pipeline import PrefGen
 
     names = tuple(methods or PREDICTORS)
-    for name in names:
-        if name not in PREDICTORS:
-            known = list(PREDICTORS)
-            raise ConfigError(f"expected names of {known}, got {name!r}", hint=nearest_hint(name, known))
+    check_names(names, PREDICTORS)
     plan = QUICK if quick else FULL
     if n_users is not None:
         if n_users < 2:

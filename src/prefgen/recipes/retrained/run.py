@@ -21,14 +21,18 @@ from prefgen.benchmark.methods import Bench
 from prefgen.benchmark.metrics.subject_accuracy import subject_hits
 from prefgen.benchmark.population import members_of
 from prefgen.benchmark.results import Results, Row, row
-from prefgen.benchmark.run import current_commit, judges_folder, weights_folder, weights_sha256
+from prefgen.benchmark.run import check_names, current_commit, judges_folder, weights_folder, weights_sha256
 from prefgen.benchmark.statistics import difference_interval, mean_interval
+from prefgen.benchmark.store import fingerprint
 from prefgen.benchmark.tasks import Task, cases_of, tasks_of
-from prefgen.core import ConfigError, ModelError, nearest_hint
+from prefgen.benchmark.tuning import tuned_parameters
+from prefgen.core import ModelError
 from prefgen.recipes.adapters import layer_choice
 from prefgen.recipes.checkpoint import load_tensors, save_json, save_tensors
 from prefgen.recipes.context import Context
+from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.loop import Deadline
+from prefgen.recipes.manners import learn_to_follow, manner_of_pictures
 from prefgen.recipes.people_features import people_features
 from prefgen.recipes.presets import preset_named
 from prefgen.recipes.retrained.painting import Retrained
@@ -100,7 +104,9 @@ def retrain(
     folder = weights_folder(model_folder)
     if folder is None:
         raise ModelError(f"expected a model's folder on this machine, got {model_folder}", hint="--model FOLDER")
-    chosen = _named(names)
+    known = {variant.name: variant for variant in VARIANTS}
+    check_names(names or (), known)
+    chosen = [known[name] for name in names or known]
     work = work or out
     c = Context(
         preset=preset_named(preset).with_overrides(n_users=n_training_people, adapter_word_samples=n_samples),
@@ -109,31 +115,19 @@ def retrain(
         deadline=Deadline(),
     )
     begin_from(folder, c.out)
-    chain = PrefGen.from_pretrained(str(folder))
-    bench = Bench(chain=chain, sampling=Sampling(), baselines=folder.parent / "baselines")
-    judge = Judge.load(judges_folder(folder) / "validation")
-    people = {split: people_features(c, split) for split in ("train", "validation")}
-    given = Given(
-        c=c,
-        train=people["train"],
-        validation=people["validation"],
-        twins=twins_of(c),
-        probed=layer_choice(c, people["train"].last.shape[-2]),
-        d_cross=chain.pipe.unet.config.cross_attention_dim,
+    bench = Bench(
+        chain=PrefGen.from_pretrained(str(folder)), sampling=Sampling(), baselines=folder.parent / "baselines"
     )
-    cases = cases_of(members_of("validation")[:n_users])
-    tasks = tasks_of(cases, n_prompts=2, n_seeds=1)
-    (c.work / "retrained").mkdir(parents=True, exist_ok=True)
-    found = {
-        (variant.name, seed): _measured(given, bench, judge, tasks, variant, seed)
-        for variant in chosen
-        for seed in seeds
-    }
+    judge, weights = Judge.load(judges_folder(folder) / "validation"), weights_sha256(folder)
+    key = fingerprint(weights, n_users, n_samples, n_training_people, tuned_parameters("prefgen"))
+    given = given_for(c, bench.chain.pipe.unet.config.cross_attention_dim, key)
+    tasks = tasks_of(cases_of(members_of("validation")[:n_users]), n_prompts=2, n_seeds=1)
+    found = {(v.name, seed): _measured(given, bench, judge, tasks, v, seed) for v in chosen for seed in seeds}
     rows = rows_of(chosen, seeds, found) + stability_rows(given, chosen, seeds)
     result = {
         "commit": current_commit(),
-        "weights_sha256": weights_sha256(folder),
-        "n_users": len(cases),
+        "weights_sha256": weights,
+        "n_users": n_users,
         "seeds": list(seeds),
         "rows": [r.to_json() for r in rows],
         "command": _command(out, work, names, n_users, report),
@@ -146,6 +140,25 @@ def retrain(
     return result
 
 
+def given_for(c: Context, d_cross: int, key: str) -> Given:
+    """What all variants share, computed or read once."""
+    (c.work / "retrained").mkdir(parents=True, exist_ok=True)
+    people = {split: people_features(c, split) for split in ("train", "validation")}
+    manner = manner_of_pictures(c)
+    learn_to_follow(manner, people["train"])
+    return Given(
+        c=c,
+        train=people["train"],
+        validation=people["validation"],
+        twins=twins_of(c),
+        manner=manner,
+        text=TextEncoding(c.out),
+        probed=layer_choice(c, people["train"].last.shape[-2]),
+        d_cross=d_cross,
+        key=key,
+    )
+
+
 def _command(out: Path, work: Path, names: Sequence[str] | None, n_users: int, report: Path | None) -> str:
     words = ["prefgen", "bench", "--json", "--task", "retrained", "--n-users", str(n_users), "--out", str(out)]
     words += [] if work == out else ["--work", str(work)]
@@ -153,19 +166,11 @@ def _command(out: Path, work: Path, names: Sequence[str] | None, n_users: int, r
     return " ".join(words + ([] if report is None else ["--report", str(report)]))
 
 
-def _named(names: Sequence[str] | None) -> list[Variant]:
-    known = {variant.name: variant for variant in VARIANTS}
-    for name in names or ():
-        if name not in known:
-            raise ConfigError(f"expected names of {list(known)}, got {name!r}", hint=nearest_hint(name, known))
-    return [known[name] for name in names] if names else list(VARIANTS)
-
-
 def _measured(
     given: Given, bench: Bench, judge: Judge, tasks: Sequence[Task], variant: Variant, seed: int
 ) -> dict[str, Any]:
     """Each person's utilities and subject hits, and the alignment's figures; from disk where they are there."""
-    path = given.c.work / "retrained" / f"{file_name(variant, seed)}.json"
+    path = given.c.work / "retrained" / f"{file_name(variant, seed)}.{given.key}.json"
     if path.exists():
         return json.loads(path.read_text())
     encoder = trained_encoder(given, variant, seed)
@@ -222,7 +227,7 @@ def stability_rows(given: Given, variants: Sequence[Variant], seeds: Sequence[in
         return []
     reference = next(v for v in variants if v.name == REFERENCE)
     folder = given.c.work / "retrained"
-    read = [load_tensors(folder / f"{file_name(reference, s)}.embedded.safetensors") for s in seeds]
+    read = [load_tensors(folder / f"{file_name(reference, s)}.{given.key}.embedded.safetensors") for s in seeds]
     rows = []
     for part in STABLE_PARTS:
         pairs = [linear_cka(a[part], b[part]) for k, a in enumerate(read) for b in read[k + 1 :]]

@@ -10,13 +10,12 @@ from torch import Tensor
 from prefgen.agents.people import attribute_string
 from prefgen.alignment import mmd2_unbiased, retrieval_top1
 from prefgen.core import seed_of
-from prefgen.embedding import PARTS, UserEncoder
+from prefgen.embedding import PARTS, Manner, UserEncoder
 from prefgen.probing import LayerChoice
 from prefgen.recipes.adapter_words import PeopleWords, encoder_tokens, learn_words, said_tokens
 from prefgen.recipes.adapters import begin_with_known_manners, encoder_config
 from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
-from prefgen.recipes.manners import learn_to_follow, manner_of_pictures
 from prefgen.recipes.people_features import PeopleFeatures
 from prefgen.recipes.retrained.variants import Variant
 from prefgen.recipes.twins import Twins
@@ -27,33 +26,35 @@ N_STRINGS = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What all variants share: features of the training and the validation people, twins, the probes' choice, the
-    width of the generator's cross-attention."""
+    """What all variants share: features of the training and the validation people, twins with their manner, the text
+    tower, the probes' choice, the width of the generator's cross-attention; `key` names all that a figure hangs on."""
 
     c: Context
     train: PeopleFeatures
     validation: PeopleFeatures
     twins: Twins
+    manner: Manner
+    text: TextEncoding
     probed: LayerChoice
     d_cross: int
+    key: str
 
 
 def trained_encoder(given: Given, variant: Variant, seed: int) -> UserEncoder:
     """The variant's encoder; its weights begin and its batches are drawn by `seed`. Resumes from its checkpoint."""
     c, people = given.c, given.train
-    manner = manner_of_pictures(c)
-    learn_to_follow(manner, people)
+    manner = given.manner
     choice = variant.layer_choice(given.probed, people.last.shape[-2])
     config = encoder_config(c.preset, people, choice, d_cross=given.d_cross, d_manner=manner.whiten.shape[1])
     if not variant.elected:
         config = replace(config, election_width=0.0)
     torch.manual_seed(seed_of("retrained", seed) % 2**63)
     encoder = UserEncoder(config).fitted(manner)
-    words = PeopleWords(
-        people, TextEncoding(c.out), encoder_tokens(encoder, people, variant.heard), align=variant.align
-    )
+    words = PeopleWords(people, given.text, encoder_tokens(encoder, people, variant.heard), align=variant.align)
     inner = replace(c, work=c.work / "retrained")
-    learn_words(inner, file_name(variant, seed), encoder, words, given.twins, said_tokens(encoder), seed=seed)
+    learn_words(
+        inner, f"{file_name(variant, seed)}.{given.key}", encoder, words, given.twins, said_tokens(encoder), seed=seed
+    )
     begin_with_known_manners(c, encoder)
     return encoder.eval()
 
@@ -76,7 +77,7 @@ def alignment_figures(encoder: UserEncoder, given: Given) -> dict[str, float]:
     """On validation people: retrieval of the own attribute string among 50, and MMD², of `e_sem`."""
     sem = embeddings_of(encoder, given.validation)["sem"]
     strings = [attribute_string(given.validation.person(u).person) for u in range(len(given.validation))]
-    targets = TextEncoding(given.c.out).pooled(strings)
+    targets = given.text.pooled(strings)
     found = retrieval_top1(sem, targets, n_candidates=min(N_STRINGS, len(strings)))
     return {"retrieval_top1": float(found.accuracy), "mmd2": float(mmd2_unbiased(sem, targets))}
 
