@@ -9,7 +9,7 @@ from html import escape
 
 from prefgen.benchmark.results import Row
 
-ROW_PX, LABEL_PX, PLOT_PX, VALUE_PX = 26, 150, 420, 150
+ROW_PX, LABEL_PX, PLOT_PX, VALUE_PX = 26, 210, 400, 150
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from html import escape
 from prefgen.benchmark.interval_plot import scale_of
 from prefgen.benchmark.results import Row
 
-WIDTH_PX, HEIGHT_PX, LEFT_PX, BOTTOM_PX, LEGEND_PX = 560, 260, 48, 30, 190
+WIDTH_PX, HEIGHT_PX, LEFT_PX, BOTTOM_PX, LEGEND_PX = 560, 260, 48, 30, 240
 
 
 def curve_plot(curves: Mapping[str, Sequence[Row]], places: Mapping[str, float]) -> str:
