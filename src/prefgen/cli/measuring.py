@@ -10,7 +10,8 @@ import typer
 from prefgen.cli.options import Json, Model
 from prefgen.cli.output import emit, log_to_stderr
 
-PAINTING, PREDICTION, ABLATIONS, RETRAINED = TASKS = ("painting", "prediction", "ablations", "retrained")
+TASKS = ("painting", "prediction", "ablations", "retrained", "mixes")
+PAINTING, PREDICTION, ABLATIONS, RETRAINED, MIXES = TASKS
 OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the result here.")]
 
 
@@ -26,10 +27,10 @@ def bench(
     report: Annotated[Path | None, typer.Option("--report", help="Write a page with tables and pictures here.")] = None,
     task: Annotated[
         str,
-        typer.Option("--task", help="painting, prediction (which of two is chosen?), ablations or retrained."),
+        typer.Option("--task", help="painting, prediction (which of two is chosen?), ablations, retrained or mixes."),
     ] = PAINTING,
     work: Annotated[
-        Path | None, typer.Option("--work", help="For retrained: a training's folder, whose features are used.")
+        Path | None, typer.Option("--work", help="For retrained, mixes: a training whose features are used.")
     ] = None,
     stranger: Annotated[
         Path | None,
@@ -48,12 +49,16 @@ def bench(
         raise ConfigError(f"expected a task of {TASKS}, got {task!r}", hint=nearest_hint(task, TASKS))
     names = [name.strip() for name in methods.split(",")] if methods else None
     plan: dict[str, Any] = {"quick": quick, "seed": seed, "out": out, "n_users": n_users, "methods": names}
-    if task != RETRAINED:
+    if task not in (RETRAINED, MIXES):
         _refuse("--work", work, task)
     if task == PAINTING:
         from prefgen.benchmark.run import bench as measure  # pyright: ignore[reportMissingImports]
 
         result = measure(model, report=report, data=data, **plan)
+    elif task == MIXES:
+        for option, value in (("--methods", methods), ("--n-users", n_users), ("--quick", quick), ("--seed", seed)):
+            _refuse(option, value or None, task)
+        result = _mixes(model, data=data, out=out, work=work, report=report)
     elif task == RETRAINED:
         _refuse("--data", data, task)
         _refuse("--quick", quick or None, task)
@@ -96,6 +101,18 @@ def _retrained(
     if out is None:
         raise ConfigError("expected a folder for what is trained, got none", hint="give --out")
     return retrain(model, out=out, work=work, names=names, report=report, n_users=n_users or N_USERS)
+
+
+def _mixes(
+    model: str, *, data: Path | None, out: Path | None, work: Path | None, report: Path | None
+) -> dict[str, Any]:
+    """Trains on mixes of simulated people and judges of designers' pictures; both folders must be told."""
+    from prefgen.core import ConfigError
+    from prefgen.recipes.retrained import bench_mixes
+
+    if data is None or out is None:
+        raise ConfigError("expected the folder of emoji/ and one for what is trained", hint="give --data and --out")
+    return bench_mixes(model, data=data, out=out, work=work, report=report)
 
 
 def _stranger(folder: Path, model: str, seed: int, as_json: bool) -> None:

@@ -9,6 +9,7 @@ model's own answer are weighed is fitted on half of the validation people and re
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -140,7 +141,12 @@ def opinion_losses(evidence: TasteEvidence, people: People, asked: list[Asked]) 
         places = [place for place, branch in enumerate(one.pack.branches) if branch.kind == "yes_no"]
         at = {place: k for k, place in enumerate(places)}
         pairs += [(row, at[liked], at[disliked]) for liked, disliked in one.pairs]
-    margins = people.margins(opinions, keys)
+    return answer_losses(people.margins(opinions, keys), labels, pairs)
+
+
+def answer_losses(margins: Tensor, labels: Tensor, pairs: Sequence[tuple[int, int, int]]) -> dict[str, Tensor]:
+    """Losses of the log odds [batch, n] of likes (1) and dislikes (0; below 0: not asked), and of the pairs (history,
+    place of the liked picture, place of the disliked one) among them."""
     told = labels >= 0
     answers = F.binary_cross_entropy_with_logits(margins[told], labels[told])
     contrast = answers.new_zeros(())

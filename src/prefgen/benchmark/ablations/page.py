@@ -33,6 +33,10 @@ LEGENDS: dict[str, str] = {
     "retrieval_top1": "own string found among 50 (over seeds)",
     "mmd2": "MMD² to the strings (over seeds)",
     "cka_between_seeds": "CKA between seeds",
+    "yes_no_simulated": "simulated people",
+    "yes_no_style": "designers: styles",
+    "yes_no_subject": "designers: subjects",
+    "yes_no_picks": "designers: pairs of one prompt",
 }
 """Figures that are drawn, and how they are called."""
 NOT_ON_CURVES = ("over_prompt",)
