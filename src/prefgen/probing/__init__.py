@@ -9,6 +9,7 @@ from prefgen.probing.choose import LayerChoice, choose_layers
 from prefgen.probing.curve import ProbeCurve
 from prefgen.probing.inter import inter_user
 from prefgen.probing.intra import intra_user
+from prefgen.probing.people_map import map_of_people, plot_people
 from prefgen.probing.report import ProbeReport, plot_report
 
 __all__ = [
@@ -18,5 +19,7 @@ __all__ = [
     "choose_layers",
     "inter_user",
     "intra_user",
+    "map_of_people",
+    "plot_people",
     "plot_report",
 ]

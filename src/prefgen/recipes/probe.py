@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from prefgen.agents.painter import paint
 from prefgen.agents.people import Person, history_of, random_prompt, rendering, training_person
 from prefgen.core import History, HistoryItem, numpy_rng
-from prefgen.probing import ProbeReport, choose_layers, inter_user, intra_user, plot_report
+from prefgen.embedding import PARTS, SideFeatures
+from prefgen.pipeline.embed import picture_features
+from prefgen.probing import ProbeReport, choose_layers, inter_user, intra_user, plot_people, plot_report
 from prefgen.recipes.checkpoint import save_json
 from prefgen.recipes.context import Context
 
-N_USERS, N_HISTORIES, N_QUERY_PAIRS = 100, 6, 6
+if TYPE_CHECKING:
+    from prefgen.pipeline import PrefGen
+
+N_USERS, N_HISTORIES, N_QUERY_PAIRS, N_MAPPED = 100, 6, 6, 24
 FIRST_USER = 10_000
 """Probed people: validation people far from those on whom anything else is chosen."""
 
@@ -89,13 +96,40 @@ def probe_layers(c: Context) -> None:
     save_json(c.out / "layers.json", report.choice.to_json())
 
 
-def probe(model_folder: str | Path = "embedded", out: Path | None = None) -> dict[str, Any]:
-    """`prefgen probe`: both curves of a model, with intervals and controls; files into `out` if given."""
-    from prefgen.mllm import PreferenceMLLM
-    from prefgen.pipeline.loading import folder_of
+def embeddings_of(chain: PrefGen, histories: Sequence[History]) -> dict[str, np.ndarray]:
+    """Each part of the likes' embedding of every history, float32 [n_histories, d]."""
+    encoder = chain.user_encoder.like
+    found: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
+    for history in histories:
+        states = chain.mllm.encode(history).like
+        images = picture_features([i.image for i in history.liked], chain.image_encoder, chain.feature_extractor)
+        weights = torch.tensor([i.weight for i in history.liked])
+        given = SideFeatures(last=states.last[None], mean=states.mean[None], images=images[None], weights=weights[None])
+        with torch.no_grad():
+            parts = encoder.embed(given)
+        for part in PARTS:
+            found[part].append(parts[part][0].float().numpy())
+    return {f"e_{part}": np.stack(rows) for part, rows in found.items()}
 
-    report = probe_mllm(PreferenceMLLM.from_pretrained(folder_of(model_folder) / "mllm"))
+
+def save_map(chain: PrefGen, path: Path, n_users: int = N_MAPPED) -> None:
+    """t-SNE of each part of the embedding, of `N_HISTORIES` histories of people nothing was chosen on."""
+    people = [training_person(FIRST_USER + user, "validation") for user in range(n_users)]
+    histories = [painted_history(person, f"probe-{k}") for person in people for k in range(N_HISTORIES)]
+    owners = [user for user in range(n_users) for _ in range(N_HISTORIES)]
+    plot_people(embeddings_of(chain, histories), owners, path)
+
+
+def probe(model_folder: str | Path = "embedded", out: Path | None = None) -> dict[str, Any]:
+    """`prefgen probe`: both curves of a model, with intervals and controls; files into `out` if given, a map of people
+    (`people.png`) among them where matplotlib is installed."""
+    from prefgen.pipeline import PrefGen
+
+    chain = PrefGen.from_pretrained(model_folder, device="cpu")
+    report = probe_mllm(chain.mllm)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         save_report(report, out)
+        if find_spec("matplotlib"):
+            save_map(chain, out / "people.png")
     return report.to_json()
