@@ -10,8 +10,8 @@ import typer
 from prefgen.cli.options import Json, Model
 from prefgen.cli.output import emit, log_to_stderr
 
-TASKS = ("painting", "prediction", "ablations", "retrained", "mixes")
-PAINTING, PREDICTION, ABLATIONS, RETRAINED, MIXES = TASKS
+TASKS = ("painting", "prediction", "ablations", "retrained", "mixes", "uses")
+PAINTING, PREDICTION, ABLATIONS, RETRAINED, MIXES, USES = TASKS
 OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the result here.")]
 
 
@@ -27,7 +27,9 @@ def bench(
     report: Annotated[Path | None, typer.Option("--report", help="Write a page with tables and pictures here.")] = None,
     task: Annotated[
         str,
-        typer.Option("--task", help="painting, prediction (which of two is chosen?), ablations, retrained or mixes."),
+        typer.Option(
+            "--task", help="painting, prediction (which of two is chosen?), ablations, retrained, mixes or uses."
+        ),
     ] = PAINTING,
     work: Annotated[
         Path | None, typer.Option("--work", help="For retrained, mixes: a training whose features are used.")
@@ -55,6 +57,10 @@ def bench(
         from prefgen.benchmark.run import bench as measure  # pyright: ignore[reportMissingImports]
 
         result = measure(model, report=report, data=data, **plan)
+    elif task == USES:
+        for option, value in (("--data", data), ("--quick", quick or None), ("--report", report)):
+            _refuse(option, value, task)
+        result = _uses(model, out=out, seed=seed, names=names, n_users=n_users)
     elif task == MIXES:
         for option, value in (("--methods", methods), ("--n-users", n_users), ("--quick", quick), ("--seed", seed)):
             _refuse(option, value or None, task)
@@ -101,6 +107,16 @@ def _retrained(
     if out is None:
         raise ConfigError("expected a folder for what is trained, got none", hint="give --out")
     return retrain(model, out=out, work=work, names=names, report=report, n_users=n_users or N_USERS)
+
+
+def _uses(model: str, *, out: Path | None, seed: int, names: list[str] | None, n_users: int | None) -> dict[str, Any]:
+    """Paints what people would paint; where sheets go must be told."""
+    from prefgen.benchmark.use_cases import bench_uses
+    from prefgen.core import ConfigError
+
+    if out is None:
+        raise ConfigError("expected a folder for the sheets, got none", hint="give --out")
+    return bench_uses(model, out=out, seed=seed, methods=names, n_users=n_users)
 
 
 def _mixes(
