@@ -9,6 +9,8 @@ from prefgen.benchmark.scorers.aesthetic import Aesthetic
 from prefgen.benchmark.scorers.clip import ClipScorer
 from prefgen.benchmark.scorers.hpsv2 import hpsv2
 from prefgen.benchmark.scorers.image_reward import ImageReward
+from prefgen.benchmark.scorers.inception import InceptionFid, frechet_distance
+from prefgen.benchmark.scorers.perceptual import Lpips
 from prefgen.benchmark.scorers.pickscore import pickscore
 
-__all__ = ["Aesthetic", "ClipScorer", "ImageReward", "hpsv2", "pickscore"]
+__all__ = ["Aesthetic", "ClipScorer", "ImageReward", "InceptionFid", "Lpips", "frechet_distance", "hpsv2", "pickscore"]
