@@ -88,7 +88,7 @@ def test_raters_answer_by_key_and_mouse_come_back_and_are_reported(browser: Any,
     folder, study, key, address = site
     n = len(study.questions)
     page = begin(browser, address, "blue-heron")
-    assert page.is_visible("#likes img")
+    page.wait_for_selector("#likes img")
     answer(page, study, key, n=4, wants="a")
     page.screenshot(path=str(tmp_path / "question.png"))
     page = begin(browser, address, "Blue-Heron")
