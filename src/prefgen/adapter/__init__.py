@@ -2,20 +2,25 @@
 
 from prefgen.adapter.checkpoint import load_adapter, load_ip_adapter_state, save_adapter, to_ip_adapter_state
 from prefgen.adapter.facets import facet_of
+from prefgen.adapter.stock_layout import StockLayout, all_weights, layout_of, stock_state
 from prefgen.adapter.tokens import GROUPS, Group, UserTokens, concatenate_users, with_unconditional
 from prefgen.adapter.user_adapter import UserAdapter, cross_attentions
 
 __all__ = [
     "GROUPS",
     "Group",
+    "StockLayout",
     "UserAdapter",
     "UserTokens",
+    "all_weights",
     "concatenate_users",
     "cross_attentions",
     "facet_of",
+    "layout_of",
     "load_adapter",
     "load_ip_adapter_state",
     "save_adapter",
+    "stock_state",
     "to_ip_adapter_state",
     "with_unconditional",
 ]

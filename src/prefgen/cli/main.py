@@ -9,7 +9,7 @@ import warnings
 
 import typer
 
-from prefgen.cli import generating, measuring, profiles, study, training
+from prefgen.cli import exporting, generating, measuring, profiles, study, training
 
 app = typer.Typer(
     name="prefgen",
@@ -24,6 +24,7 @@ app.command()(generating.generate)
 app.add_typer(profiles.app, name="profile", help="Make, look at, change and share a person's profile.")
 app.command()(profiles.explain)
 app.command()(profiles.rank)
+app.command()(exporting.export)
 app.command()(measuring.bench)
 app.command()(measuring.probe)
 app.command()(measuring.info)

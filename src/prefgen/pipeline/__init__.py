@@ -4,6 +4,7 @@ from prefgen.pipeline.card import Defaults, ModelCard, hash_of_folder, read_card
 from prefgen.pipeline.demo import paint_demo
 from prefgen.pipeline.embed import EMBEDDING_VERSION, Encoders, person_tokens, picture_features
 from prefgen.pipeline.explanation import Explanation, Word
+from prefgen.pipeline.export import Exported, export_to_diffusers
 from prefgen.pipeline.known import Familiarity, describe_known, familiarity
 from prefgen.pipeline.model import PrefGen, PrefGenOutput, model_folder
 from prefgen.pipeline.png import save_png
@@ -22,6 +23,7 @@ __all__ = [
     "Defaults",
     "Encoders",
     "Explanation",
+    "Exported",
     "Familiarity",
     "ModelCard",
     "PrefGen",
@@ -36,6 +38,7 @@ __all__ = [
     "WordEdits",
     "contact_sheet",
     "describe_known",
+    "export_to_diffusers",
     "familiarity",
     "hash_of_folder",
     "model_folder",
