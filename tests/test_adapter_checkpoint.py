@@ -47,7 +47,7 @@ def test_half_precision_file_loads_as_float32(tmp_path: Path) -> None:
 
 def test_keys_are_the_stock_ones() -> None:
     unet = tiny_sdxl_unet()
-    state = to_ip_adapter_state(UserAdapter.for_unet(unet), "like")
+    state = to_ip_adapter_state(UserAdapter.for_network(unet), "like")
     n_layers = len(cross_attentions(unet))
     assert set(state) == {f"ip_adapter.{2 * i + 1}.to_{x}_ip.weight" for i in range(n_layers) for x in ("k", "v")}
     for layer, attention in enumerate(cross_attentions(unet).values()):
@@ -58,7 +58,7 @@ def test_damaged_files_are_told(tmp_path: Path) -> None:
     unet = tiny_unet()
     with pytest.raises(ModelError, match="config"):
         load_adapter(tmp_path, unet)
-    save_adapter(UserAdapter.for_unet(unet), tmp_path)
+    save_adapter(UserAdapter.for_network(unet), tmp_path)
     with pytest.raises(ModelError, match="weights"):
         load_adapter(tmp_path, tiny_sdxl_unet())
     state = load_file(tmp_path / "like.safetensors")

@@ -1,70 +1,97 @@
-"""The contract of every adapter, held against every kind of UNet, start and set of groups."""
+"""The contract of every adapter, held against every family of networks, start and set of groups."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 from diffusers.models.attention_processor import AttnProcessor2_0
+from torch import nn
 
 from prefgen.adapter import UserAdapter, UserTokens, with_unconditional
 from prefgen.core import PrefGenError
-from tiny_diffusion import random_tokens, tiny_sdxl_unet, tiny_unet, trained_adapter
+from tiny_diffusion import (
+    D_CROSS,
+    random_tokens,
+    tiny_flux_transformer,
+    tiny_sd3_transformer,
+    tiny_sdxl_unet,
+    tiny_unet,
+    trained_adapter,
+)
 
-UNETS: dict[str, Callable[[], UNet2DConditionModel]] = {"sd": tiny_unet, "sdxl": tiny_sdxl_unet}
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "sd": tiny_unet,
+    "sdxl": tiny_sdxl_unet,
+    "sd3": tiny_sd3_transformer,
+    "flux": tiny_flux_transformer,
+}
 
 
-def call(unet: UNet2DConditionModel, n: int = 3) -> torch.Tensor:
+def call(network: Any, n: int = 3) -> torch.Tensor:
     """One velocity prediction for the same random inputs whenever it is called."""
     draw = torch.Generator().manual_seed(9)
-    text = torch.randn(n, 7, unet.config.cross_attention_dim, generator=draw)
-    latents = torch.randn(n, 4, 8, 8, generator=draw)
-    added = {"text_embeds": torch.randn(n, 32, generator=draw), "time_ids": torch.zeros(n, 6)}
-    return unet(latents, 500, text, added_cond_kwargs=added).sample
+    noise = lambda *shape: torch.randn(*shape, generator=draw)  # noqa: E731
+    if isinstance(network, SD3Transformer2DModel):
+        return network(noise(n, 4, 8, 8), noise(n, 7, D_CROSS), noise(n, 32), torch.full((n,), 500.0)).sample
+    if isinstance(network, FluxTransformer2DModel):
+        places = torch.cartesian_prod(torch.zeros(1), torch.arange(4.0), torch.arange(4.0))
+        return network(
+            noise(n, 16, 4),
+            noise(n, 7, D_CROSS),
+            noise(n, 32),
+            torch.full((n,), 0.5),
+            img_ids=places,
+            txt_ids=torch.zeros(7, 3),
+        ).sample
+    text, latents = noise(n, 7, network.config.cross_attention_dim), noise(n, 4, 8, 8)
+    added = {"text_embeds": noise(n, 32), "time_ids": torch.zeros(n, 6)}
+    return network(latents, 500, text, added_cond_kwargs=added).sample
 
 
-def check_adapter(adapter: UserAdapter, unet: UNet2DConditionModel, tokens: UserTokens) -> None:
+def check_adapter(adapter: UserAdapter, network: Any, tokens: UserTokens) -> None:
     """Everything that must hold of an adapter whose weights matter, for three rows of tokens of its groups."""
     assert len(tokens) == 3
     with torch.no_grad():
-        _check_traceless(adapter, unet, tokens)
-        _check_plain_bits(adapter, unet, tokens)
-        _check_rows_apart(adapter, unet, tokens)
-    _check_gradients(adapter, unet, tokens)
+        _check_traceless(adapter, network, tokens)
+        _check_plain_bits(adapter, network, tokens)
+        _check_rows_apart(adapter, network, tokens)
+    _check_gradients(adapter, network, tokens)
 
 
-def _check_traceless(adapter: UserAdapter, unet: UNet2DConditionModel, tokens: UserTokens) -> None:
-    plain, processors = call(unet), dict(unet.attn_processors)
-    names, trainable = list(unet.state_dict()), [p.requires_grad for p in unet.parameters()]
-    with adapter.injected(unet), adapter.users(tokens):
-        assert list(unet.state_dict()) == names
-        assert not torch.equal(call(unet), plain)
+def _check_traceless(adapter: UserAdapter, network: Any, tokens: UserTokens) -> None:
+    plain, processors = call(network), dict(network.attn_processors)
+    names, trainable = list(network.state_dict()), [p.requires_grad for p in network.parameters()]
+    with adapter.injected(network), adapter.users(tokens):
+        assert list(network.state_dict()) == names
+        assert not torch.equal(call(network), plain)
     assert not adapter.is_injected
     assert adapter.state is None
-    assert all(unet.attn_processors[name] is processor for name, processor in processors.items())
-    assert [p.requires_grad for p in unet.parameters()] == trainable
-    assert torch.equal(call(unet), plain)
+    assert all(network.attn_processors[name] is processor for name, processor in processors.items())
+    assert [p.requires_grad for p in network.parameters()] == trainable
+    assert torch.equal(call(network), plain)
 
 
-def _check_plain_bits(adapter: UserAdapter, unet: UNet2DConditionModel, tokens: UserTokens) -> None:
-    plain = call(unet)
-    with adapter.injected(unet):
-        assert torch.equal(call(unet), plain)
+def _check_plain_bits(adapter: UserAdapter, network: Any, tokens: UserTokens) -> None:
+    plain = call(network)
+    with adapter.injected(network):
+        assert torch.equal(call(network), plain)
         for users, strength in ((None, 1.0), (tokens.nobody(), 1.0), (tokens, 0.0), (tokens, torch.zeros(3))):
             with adapter.users(users, strength, strength):
-                assert torch.equal(call(unet), plain)
+                assert torch.equal(call(network), plain)
                 with torch.enable_grad():
-                    assert torch.equal(call(unet), plain)
+                    assert torch.equal(call(network), plain)
         strength = torch.tensor([1.0, 0.0, 1.0])
         with adapter.users(tokens, strength, strength):
-            out = call(unet)
+            out = call(network)
         assert torch.equal(out[1], plain[1])
         assert not torch.equal(out[0], plain[0])
 
 
-def _check_rows_apart(adapter: UserAdapter, unet: UNet2DConditionModel, tokens: UserTokens) -> None:
+def _check_rows_apart(adapter: UserAdapter, network: Any, tokens: UserTokens) -> None:
     strangers = random_tokens(3, seed=77, d_cross=adapter.d_cross)
     mixed = UserTokens(
         **{
@@ -72,59 +99,59 @@ def _check_rows_apart(adapter: UserAdapter, unet: UNet2DConditionModel, tokens: 
             for name in adapter.groups
         }
     )
-    with adapter.injected(unet):
+    with adapter.injected(network):
         with adapter.users(tokens):
-            ours = call(unet)
+            ours = call(network)
         with adapter.users(mixed):
-            theirs = call(unet)
+            theirs = call(network)
         for name in adapter.groups:
             weaker = {f"{name}_strength": torch.tensor([1.0, 0.5, 1.0])}
             with adapter.users(tokens, **weaker):
-                assert torch.equal(call(unet)[0], ours[0])
-                assert not torch.equal(call(unet)[1], ours[1])
+                assert torch.equal(call(network)[0], ours[0])
+                assert not torch.equal(call(network)[1], ours[1])
     assert torch.equal(ours[1], theirs[1])
     assert not torch.equal(ours[0], theirs[0])
 
 
-def _check_gradients(adapter: UserAdapter, unet: UNet2DConditionModel, tokens: UserTokens) -> None:
+def _check_gradients(adapter: UserAdapter, network: Any, tokens: UserTokens) -> None:
     gradients = []
     for checkpointing in (False, True):
-        unet.train()
-        unet.enable_gradient_checkpointing() if checkpointing else unet.disable_gradient_checkpointing()
+        network.train()
+        network.enable_gradient_checkpointing() if checkpointing else network.disable_gradient_checkpointing()
         adapter.zero_grad(set_to_none=True)
-        with adapter.injected(unet), adapter.users(tokens):
-            call(unet).square().mean().backward()
-        assert all(parameter.grad is None for parameter in unet.parameters())
+        with adapter.injected(network), adapter.users(tokens):
+            call(network).square().mean().backward()
+        assert all(parameter.grad is None for parameter in network.parameters())
         gradients.append([parameter.grad for parameter in adapter.parameters()])
         assert all(gradient is not None and gradient.abs().max() > 0 for gradient in gradients[-1])
     torch.testing.assert_close(gradients[0], gradients[1])
-    unet.eval()
-    unet.disable_gradient_checkpointing()
+    network.eval()
+    network.disable_gradient_checkpointing()
 
 
-@pytest.mark.parametrize("kind", UNETS)
+@pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize("groups", [("like", "dislike"), ("like",)])
 def test_contract(kind: str, groups: tuple) -> None:
-    unet = UNETS[kind]()
-    adapter = trained_adapter(unet, groups=groups)
+    network = NETWORKS[kind]()
+    adapter = trained_adapter(network, groups=groups)
     tokens = random_tokens(3, d_cross=adapter.d_cross)
-    check_adapter(adapter, unet, UserTokens(**{name: tokens.group(name) for name in groups}))
+    check_adapter(adapter, network, UserTokens(**{name: tokens.group(name) for name in groups}))
 
 
-@pytest.mark.parametrize("kind", UNETS)
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_starts_as_the_identity_and_leaves_it_after_one_step(kind: str) -> None:
-    unet = UNETS[kind]()
-    adapter, copied = UserAdapter.for_unet(unet), UserAdapter.for_unet(unet, init="copy")
+    network = NETWORKS[kind]()
+    adapter, copied = UserAdapter.for_network(network), UserAdapter.for_network(network, init="copy")
     tokens = random_tokens(3, d_cross=adapter.d_cross)
-    plain = call(unet).detach()
-    with adapter.injected(unet), adapter.users(tokens):
-        out = call(unet)
+    plain = call(network).detach()
+    with adapter.injected(network), adapter.users(tokens):
+        out = call(network)
         assert torch.equal(out, plain)
         (out - 1).square().mean().backward()
         torch.optim.SGD(adapter.parameters(), lr=1.0).step()
-        assert not torch.equal(call(unet), plain)
-    with copied.injected(unet), copied.users(tokens):
-        assert not torch.equal(call(unet), plain)
+        assert not torch.equal(call(network), plain)
+    with copied.injected(network), copied.users(tokens):
+        assert not torch.equal(call(network), plain)
 
 
 def test_formula_in_one_layer() -> None:
@@ -166,13 +193,14 @@ def test_norms_masks_and_residuals_follow_the_stock_processor() -> None:
     )
     unet = tiny_unet()
     adapter = trained_adapter(unet)
-    from prefgen.adapter.attention import UserAttentionProcessor, UserKeysValues
+    from prefgen.adapter.attention import UserAttentionProcessor, UserBranch, UserKeysValues
+    from prefgen.adapter.sites import cross_site
 
-    branches = {"like": UserKeysValues(attn, "copy")}
+    branches = {"like": UserKeysValues(cross_site("attn2", attn), "copy")}
     hidden, text = torch.randn(2, 16, 3, 3), torch.randn(2, 7, 32)
     mask = torch.zeros(2, 1, 7).masked_fill(torch.arange(7) > 4, -1e4)
     plain = attn(hidden, text, attention_mask=mask)
-    attn.set_processor(UserAttentionProcessor(lambda: adapter.state, 0, branches, attn.processor))
+    attn.set_processor(UserAttentionProcessor(UserBranch(lambda: adapter.state, 0, branches), attn.processor))
     with adapter.users(UserTokens(like=random_tokens(2).like), torch.tensor([0.0, 1.0])):
         out = attn(hidden, text, attention_mask=mask)
     assert torch.equal(out[0], plain[0])
@@ -301,7 +329,7 @@ def test_state_is_restored_after_an_error_and_may_nest() -> None:
 
 def test_mistakes_are_told() -> None:
     unet = tiny_unet()
-    adapter, tokens = UserAdapter.for_unet(unet, ("like",)), random_tokens(3)
+    adapter, tokens = UserAdapter.for_network(unet, ("like",)), random_tokens(3)
     likes = UserTokens(like=tokens.like)
     with pytest.raises(PrefGenError, match="groups like, got dislike"), adapter.users(tokens):
         pass
@@ -309,7 +337,7 @@ def test_mistakes_are_told() -> None:
         pass
     with pytest.raises(PrefGenError, match="each of 3 rows"), adapter.users(likes, torch.ones(2)):
         pass
-    with pytest.raises(PrefGenError, match="cross-attention layers"), adapter.injected(tiny_sdxl_unet()):
+    with pytest.raises(PrefGenError, match="layers that attend to text"), adapter.injected(tiny_sdxl_unet()):
         pass
     with pytest.raises(PrefGenError, match=r"batch of 0 \+ 3 rows"), adapter.injected(unet), adapter.users(likes):
         call(unet, 6)
@@ -317,16 +345,16 @@ def test_mistakes_are_told() -> None:
         with pytest.raises(PrefGenError, match="injected already"):
             adapter.inject(unet)
         with pytest.raises(PrefGenError, match="UserAttentionProcessor"):
-            UserAdapter.for_unet(unet).inject(unet)
+            UserAdapter.for_network(unet).inject(unet)
     with pytest.raises(PrefGenError, match="hint: did you mean 'like'"):
-        UserAdapter.for_unet(unet, ("likes",))
+        UserAdapter.for_network(unet, ("likes",))
     with pytest.raises(PrefGenError, match="'zero' or 'copy'"):
-        UserAdapter.for_unet(unet, init="ones")
+        UserAdapter.for_network(unet, init="ones")
 
 
 def test_failed_injection_leaves_no_trace() -> None:
     unet = tiny_unet(cross_attention_dim=16)
-    adapter = UserAdapter.for_unet(tiny_unet())
+    adapter = UserAdapter.for_network(tiny_unet())
     with pytest.raises(PrefGenError, match="to map"):
         adapter.inject(unet)
     assert not adapter.is_injected

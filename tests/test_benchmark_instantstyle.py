@@ -36,7 +36,7 @@ def tasks():
 
 def test_only_the_named_blocks_hear_the_picture(bench: Bench) -> None:
     unet = bench.chain.pipe.unet
-    adapter = UserAdapter.for_unet(unet, ("like",), init="copy")
+    adapter = UserAdapter.for_network(unet, ("like",), init="copy")
     tokens = torch.randn(1, N_TOKENS, D_CROSS, generator=torch.Generator().manual_seed(0))
     assert heard_only_in(adapter, unet, "up_blocks.1.") == sum("up_blocks.1." in n for n in cross_attentions(unet)) > 0
     outputs: dict[str, list[torch.Tensor]] = {name: [] for name in cross_attentions(unet)}

@@ -23,7 +23,7 @@ D_CLIP = 3
 
 def save_baseline(folder: Path, chain: FakeChain, pool: str = "mean") -> None:
     """An image prompt's folder."""
-    adapter = UserAdapter.for_unet(chain.pipe.unet, ("like",), init="copy")
+    adapter = UserAdapter.for_network(chain.pipe.unet, ("like",), init="copy")
     save_adapter(adapter, folder)
     config = {"d_clip": D_CLIP, "d_cross": D_CROSS, "n_tokens": N_TOKENS, "pool": pool}
     (folder / "config.json").write_text(json.dumps(config))
@@ -40,7 +40,7 @@ def save_projection(folder: Path) -> None:
 
 def save_image_embedding(folder: Path, chain: FakeChain) -> None:
     """User encoder and adapter of `e_img_only`."""
-    save_adapter(UserAdapter.for_unet(chain.pipe.unet, init="copy"), folder / "adapter")
+    save_adapter(UserAdapter.for_network(chain.pipe.unet, init="copy"), folder / "adapter")
     torch.manual_seed(1)
     UserEncoder(
         UserEncoderConfig(
@@ -58,7 +58,7 @@ def save_image_embedding(folder: Path, chain: FakeChain) -> None:
 
 def save_references(folder: Path, chain: FakeChain) -> None:
     """Reference tokens and adapter of `easyref`, for the tiny language model."""
-    save_adapter(UserAdapter.for_unet(chain.pipe.unet, ("like",), init="copy"), folder)
+    save_adapter(UserAdapter.for_network(chain.pipe.unet, ("like",), init="copy"), folder)
     torch.manual_seed(3)
     ReferenceReader(tiny_mllm(), N_TOKENS, D_CROSS).save(folder)
 

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    EulerDiscreteScheduler,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -87,6 +94,42 @@ def tiny_sdxl_unet() -> UNet2DConditionModel:
     )
 
 
+def tiny_sd3_transformer() -> SD3Transformer2DModel:
+    """Stable Diffusion 3.5's kind: joint attention with query and key norms; the first block attends twice, the last
+    one drops the text."""
+    torch.manual_seed(3)
+    return SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=1,
+        in_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=D_CROSS,
+        caption_projection_dim=32,
+        pooled_projection_dim=32,
+        out_channels=4,
+        qk_norm="rms_norm",
+        dual_attention_layers=(0,),
+    ).eval()
+
+
+def tiny_flux_transformer() -> FluxTransformer2DModel:
+    """FLUX's kind: double blocks, which hear a person, a single block, which does not, rotary positions."""
+    torch.manual_seed(3)
+    return FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=4,
+        num_layers=2,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=D_CROSS,
+        pooled_projection_dim=32,
+        axes_dims_rope=(4, 4, 8),
+    ).eval()
+
+
 def tiny_pipeline(unet: UNet2DConditionModel | None = None):
     """A silent flow pipeline."""
     pipe = flow_pipeline(
@@ -112,9 +155,9 @@ def tiny_sdxl_pipeline() -> StableDiffusionXLPipeline:
     return pipe
 
 
-def trained_adapter(unet: UNet2DConditionModel, **arguments) -> UserAdapter:
+def trained_adapter(network: nn.Module, **arguments) -> UserAdapter:
     """An adapter whose weights are away from their start, as if trained, so that users make a difference."""
-    adapter = UserAdapter.for_unet(unet, **arguments)
+    adapter = UserAdapter.for_network(network, **arguments)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in adapter.parameters():

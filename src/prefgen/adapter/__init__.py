@@ -2,13 +2,15 @@
 
 from prefgen.adapter.checkpoint import load_adapter, load_ip_adapter_state, save_adapter, to_ip_adapter_state
 from prefgen.adapter.facets import facet_of
+from prefgen.adapter.sites import Site, cross_attentions, network_of, sites_of
 from prefgen.adapter.stock_layout import StockLayout, all_weights, layout_of, stock_state
 from prefgen.adapter.tokens import GROUPS, Group, UserTokens, concatenate_users, with_unconditional
-from prefgen.adapter.user_adapter import UserAdapter, cross_attentions
+from prefgen.adapter.user_adapter import UserAdapter
 
 __all__ = [
     "GROUPS",
     "Group",
+    "Site",
     "StockLayout",
     "UserAdapter",
     "UserTokens",
@@ -19,7 +21,9 @@ __all__ = [
     "layout_of",
     "load_adapter",
     "load_ip_adapter_state",
+    "network_of",
     "save_adapter",
+    "sites_of",
     "stock_state",
     "to_ip_adapter_state",
     "with_unconditional",

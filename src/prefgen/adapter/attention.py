@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
+from prefgen.adapter.sites import Site, linear
 from prefgen.core import InputError
 
 if TYPE_CHECKING:
@@ -24,16 +25,16 @@ ValueStart = Literal["zero", "copy"]
 class UserKeysValues(nn.Module):
     """Keys and values of one token group in one layer (the `to_k_ip`, `to_v_ip` of IP-Adapter, arXiv 2308.06721)."""
 
-    def __init__(self, attention: Attention, start: ValueStart) -> None:
+    def __init__(self, site: Site, start: ValueStart) -> None:
         super().__init__()
-        text_keys, text_values = linear(attention.to_k).weight.detach(), linear(attention.to_v).weight.detach()
+        text_keys = site.text_keys()
         width, d_cross = text_keys.shape
         self.to_k_ip = nn.Linear(d_cross, width, bias=False, device=text_keys.device)
         self.to_v_ip = nn.Linear(d_cross, width, bias=False, device=text_keys.device)
         with torch.no_grad():
             self.to_k_ip.weight.copy_(text_keys)
             if start == "copy":
-                self.to_v_ip.weight.copy_(text_values)
+                self.to_v_ip.weight.copy_(site.text_values())
             else:
                 self.to_v_ip.weight.zero_()
 
@@ -84,59 +85,17 @@ class UserState:
         return not self.groups or (self.nobody_heard and not torch.is_grad_enabled())
 
 
-class UserAttentionProcessor:
-    """`Z = Attn(Q, K_text, V_text) + Σ_group s_group · Attn(Q, K_group, V_group)` in one attention layer.
-
-    Outside the sum it does what diffusers' `AttnProcessor2_0` does, operation for operation, so that rows which hear
-    nobody keep the plain model's bits; without users it calls the original processor. It is no `nn.Module`: the
-    model's own state dict and parameter list never show it.
-    """
+class UserBranch:
+    """A person's part in one attention layer: what their tokens answer to a picture's queries, group by group."""
 
     def __init__(
-        self,
-        current_state: Callable[[], UserState | None],
-        layer: int,
-        branches: Mapping[Group, UserKeysValues],
-        original: object,
+        self, current_state: Callable[[], UserState | None], layer: int, branches: Mapping[Group, UserKeysValues]
     ) -> None:
-        self.current_state = current_state
-        self.layer = layer
-        self.branches = branches
-        self.original = original
+        self.current_state, self.layer, self.branches = current_state, layer, branches
 
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-    ) -> Tensor:
-        state = self.current_state()
-        if state is None or state.idle:
-            return self.original(attn, hidden_states, encoder_hidden_states, attention_mask, temb)  # pyright: ignore[reportCallIssue]
-        residual = hidden_states
-        if attn.spatial_norm is not None:
-            hidden_states = attn.spatial_norm(hidden_states, temb)
-        spatial = hidden_states.shape[2:] if hidden_states.ndim == 4 else None
-        if spatial is not None:
-            hidden_states = hidden_states.flatten(2).transpose(1, 2)
-        if attn.group_norm is not None:
-            hidden_states = attn.group_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
-
-        query = _query(attn, hidden_states)
-        heads = _attend_to_text(attn, query, hidden_states, encoder_hidden_states, attention_mask)
-        out = self._add_users(attn, query, heads, state).to(query.dtype)
-
-        for layer in cast(nn.ModuleList, attn.to_out):
-            out = layer(out)
-        if spatial is not None:
-            out = out.transpose(-1, -2).unflatten(-1, spatial)
-        if attn.residual_connection:
-            out = out + residual
-        return out / attn.rescale_output_factor
-
-    def _add_users(self, attn: Attention, query: Tensor, heads: Tensor, state: UserState) -> Tensor:
+    def added(self, attn: Any, query: Tensor, heads: Tensor, state: UserState) -> Tensor:
+        """`heads` [rows, heads, length, d] with `Σ_group s_group · Attn(query, K_group, V_group)` added in the rows
+        that hear somebody, joined to [rows, length, heads · d]; other rows keep their bits."""
         n_plain = state.n_plain_rows
         if len(query) != n_plain + state.n_rows:
             raise InputError(
@@ -157,7 +116,7 @@ class UserAttentionProcessor:
         return torch.cat([_join_heads(plain), rows]) if n_plain else rows
 
     def _keys_values(
-        self, attn: Attention, name: Group, dtype: torch.dtype, state: UserState, span: slice
+        self, attn: Any, name: Group, dtype: torch.dtype, state: UserState, span: slice
     ) -> tuple[Tensor, Tensor]:
         keep = not torch.is_grad_enabled()
         if keep and (self.layer, name, dtype) in state.keys_values:
@@ -171,12 +130,77 @@ class UserAttentionProcessor:
         return key, value
 
 
-def linear(layer: object) -> nn.Linear:
-    """An attention's projection, typed: diffusers declares some of them optional."""
-    return cast(nn.Linear, layer)
+class UserAttentionProcessor:
+    """`Z = Attn(Q, K_text, V_text) + Σ_group s_group · Attn(Q, K_group, V_group)` in one cross-attention layer.
+
+    Outside the sum it does what diffusers' `AttnProcessor2_0` does, operation for operation, so that rows which hear
+    nobody keep the plain model's bits; without users it calls the original processor. It is no `nn.Module`: the
+    model's own state dict and parameter list never show it.
+    """
+
+    def __init__(self, branch: UserBranch, original: object) -> None:
+        self.branch, self.original = branch, original
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+    ) -> Tensor:
+        state = self.branch.current_state()
+        if state is None or state.idle:
+            return self.original(attn, hidden_states, encoder_hidden_states, attention_mask, temb)  # pyright: ignore[reportCallIssue]
+        residual = hidden_states
+        if attn.spatial_norm is not None:
+            hidden_states = attn.spatial_norm(hidden_states, temb)
+        spatial = hidden_states.shape[2:] if hidden_states.ndim == 4 else None
+        if spatial is not None:
+            hidden_states = hidden_states.flatten(2).transpose(1, 2)
+        if attn.group_norm is not None:
+            hidden_states = attn.group_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
+
+        query = _query(attn, hidden_states)
+        heads = _attend_to_text(attn, query, hidden_states, encoder_hidden_states, attention_mask)
+        out = self.branch.added(attn, query, heads, state).to(query.dtype)
+
+        for layer in cast(nn.ModuleList, attn.to_out):
+            out = layer(out)
+        if spatial is not None:
+            out = out.transpose(-1, -2).unflatten(-1, spatial)
+        if attn.residual_connection:
+            out = out + residual
+        return out / attn.rescale_output_factor
 
 
-def _split_heads(attn: Attention, x: Tensor) -> Tensor:
+class JointUserAttentionProcessor:
+    """The same sum beside a joint attention (Stable Diffusion 3, FLUX): the original processor answers for picture and
+    text, and the picture's queries, before any rotary position, ask the person's keys besides.
+
+    With `beside` what they answer is handed to the block, which adds it behind everything else, as diffusers' own
+    processor for FLUX does; else it joins the attention's output before its last layer. The queries are projected
+    twice, which costs one matrix product a layer.
+    """
+
+    def __init__(self, branch: UserBranch, original: object, *, beside: bool) -> None:
+        self.branch, self.original, self.beside = branch, original, beside
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        out = self.original(attn, hidden_states, *args, **kwargs)  # pyright: ignore[reportCallIssue]
+        state = self.branch.current_state()
+        if state is None or state.idle:
+            return out
+        picture, *text = out if isinstance(out, tuple) else (out,)
+        query = _query(attn, hidden_states)
+        user = self.branch.added(attn, query, torch.zeros_like(query), state).to(picture.dtype)
+        if self.beside:
+            return picture, *text, user
+        told = picture + F.linear(user, linear(attn.to_out[0]).weight)
+        return (told, *text) if text else told
+
+
+def _split_heads(attn: Any, x: Tensor) -> Tensor:
     return x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
 
 
@@ -184,7 +208,7 @@ def _join_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def _query(attn: Attention, hidden_states: Tensor) -> Tensor:
+def _query(attn: Any, hidden_states: Tensor) -> Tensor:
     query = _split_heads(attn, attn.to_q(hidden_states))
     return query if attn.norm_q is None else attn.norm_q(query)
 

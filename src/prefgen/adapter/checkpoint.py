@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from prefgen.adapter.tokens import GROUPS, Group
 from prefgen.adapter.user_adapter import UserAdapter
@@ -62,10 +61,10 @@ def save_adapter(adapter: UserAdapter, folder: Path | str, dtype: torch.dtype | 
         save_file({name: value.to("cpu", dtype) for name, value in state.items()}, folder / f"{group}.safetensors")
 
 
-def load_adapter(folder: Path | str, unet: UNet2DConditionModel) -> UserAdapter:
-    """Reads what `save_adapter` wrote into a float32 adapter that fits `unet` (not yet injected)."""
+def load_adapter(folder: Path | str, network: nn.Module) -> UserAdapter:
+    """Reads what `save_adapter` wrote into a float32 adapter that fits `network` (not yet injected)."""
     folder = Path(folder)
-    adapter = UserAdapter.for_unet(unet, _read_groups(folder / CONFIG_NAME))
+    adapter = UserAdapter.for_network(network, _read_groups(folder / CONFIG_NAME))
     for group in adapter.groups:
         path = folder / f"{group}.safetensors"
         try:

@@ -1,17 +1,24 @@
-"""The user adapter: injected into a frozen UNet it makes the model listen to a person; ejected it leaves no trace."""
+"""The user adapter: injected into a frozen network it makes it listen to a person; ejected it leaves no trace."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from prefgen.adapter.attention import GroupState, UserAttentionProcessor, UserKeysValues, UserState, ValueStart, linear
+from prefgen.adapter.attention import (
+    GroupState,
+    JointUserAttentionProcessor,
+    UserAttentionProcessor,
+    UserBranch,
+    UserKeysValues,
+    UserState,
+    ValueStart,
+)
+from prefgen.adapter.sites import Site, sites_of
 from prefgen.adapter.tokens import GROUPS, Group, UserTokens
 from prefgen.core import InputError, ModelError, nearest_hint
 
@@ -22,13 +29,14 @@ if TYPE_CHECKING:
 
 
 class UserAdapter(nn.Module):
-    """Decoupled user cross-attention for every text cross-attention of a UNet (method: IP-Adapter, arXiv 2308.06721).
+    """Decoupled user cross-attention for every layer that attends to text (method: IP-Adapter, arXiv 2308.06721): the
+    cross-attentions of a UNet, the double blocks of a diffusion transformer (`prefgen.adapter.sites`).
 
     It holds two bias-free matrices for each layer and token group and nothing else; the model is never changed, only
     its attention processors are exchanged while injected. While `silent`, nobody is heard, at no cost.
 
     ```python
-    adapter = UserAdapter.for_unet(pipe.unet)
+    adapter = UserAdapter.for_network(pipe.unet)
     with adapter.injected(pipe.unet), adapter.users(tokens, like_strength=0.8):
         velocity = pipe.unet(latents, timestep, text).sample
     ```
@@ -41,22 +49,21 @@ class UserAdapter(nn.Module):
         self.d_cross = d_cross
         self._state: UserState | None = None
         self.silent = False
-        self._originals: list[tuple[Attention, object]] = []
+        self._originals: list[tuple[Any, object]] = []
         self._thawed: list[nn.Parameter] = []
 
     @staticmethod
-    def for_unet(unet: UNet2DConditionModel, groups: Sequence[str] = GROUPS, *, init: str = "zero") -> UserAdapter:
-        """Builds an adapter of the widths of `unet`.
+    def for_network(network: nn.Module, groups: Sequence[str] = GROUPS, *, init: str = "zero") -> UserAdapter:
+        """Builds an adapter of the widths of `network`, a UNet or a diffusion transformer.
 
         Keys start as copies of the text keys. Values start at zero, so that training starts at the plain model
         (`init="zero"`), or as copies of the text values (`init="copy"`, as IP-Adapter does).
         """
-        names, start = _checked_groups(groups), _checked_start(init)
-        attentions = cross_attentions(unet)
-        widths = sorted({linear(attention.to_k).in_features for attention in attentions.values()})
+        names, start, sites = _checked_groups(groups), _checked_start(init), sites_of(network)
+        widths = sorted({site.d_cross for site in sites})
         if len(widths) != 1:
-            raise ModelError(f"expected a UNet whose cross-attention layers share one input width, got {widths}")
-        layers = [nn.ModuleDict({name: UserKeysValues(a, start) for name in names}) for a in attentions.values()]
+            raise ModelError(f"expected a network whose text attentions share one input width, got {widths}")
+        layers = [nn.ModuleDict({name: UserKeysValues(site, start) for name in names}) for site in sites]
         return UserAdapter(layers, names, widths[0])
 
     @property
@@ -82,37 +89,41 @@ class UserAdapter(nn.Module):
             branches = self._branches(layer)
             branches[target].load_state_dict(branches[source].state_dict())
 
-    def inject(self, unet: UNet2DConditionModel) -> None:
-        """Makes `unet` listen to this adapter and freezes it, so that gradients reach only the adapter.
+    def inject(self, network: nn.Module) -> None:
+        """Makes `network` listen to this adapter and freezes it, so that gradients reach only the adapter.
 
         Raises `ModelError` if the adapter is injected already, has other widths, or if the model carries attention
         processors of someone else (a stock IP-Adapter, for example).
         """
         if self.is_injected:
             raise ModelError("expected an adapter that is not in use, got one that is injected already")
-        attentions = cross_attentions(unet)
-        self._check_fits(attentions)
-        for layer, attention in enumerate(attentions.values()):
-            self._originals.append((attention, attention.processor))
-            attention.set_processor(
-                UserAttentionProcessor(self._spoken, layer, self._branches(layer), attention.processor)  # pyright: ignore[reportArgumentType]
-            )
-        self._thawed = [parameter for parameter in unet.parameters() if parameter.requires_grad]
+        sites = sites_of(network)
+        self._check_fits(sites)
+        for layer, site in enumerate(sites):
+            self._originals.append((site.attention, site.attention.processor))
+            site.attention.set_processor(self._processor(layer, site))
+        self._thawed = [parameter for parameter in network.parameters() if parameter.requires_grad]
         for parameter in self._thawed:
             parameter.requires_grad_(False)
+
+    def _processor(self, layer: int, site: Site) -> UserAttentionProcessor | JointUserAttentionProcessor:
+        branch = UserBranch(self._spoken, layer, self._branches(layer))
+        if site.form == "cross":
+            return UserAttentionProcessor(branch, site.attention.processor)
+        return JointUserAttentionProcessor(branch, site.attention.processor, beside=site.form == "joint beside")
 
     def eject(self) -> None:
         """Gives the model back the very processors it had and thaws what `inject` froze."""
         for attention, original in self._originals:
-            attention.set_processor(original)  # pyright: ignore[reportArgumentType]
+            attention.set_processor(original)
         for parameter in self._thawed:
             parameter.requires_grad_(True)
         self._originals, self._thawed = [], []
 
     @contextmanager
-    def injected(self, unet: UNet2DConditionModel) -> Iterator[UserAdapter]:
+    def injected(self, network: nn.Module) -> Iterator[UserAdapter]:
         """`inject` on entry, `eject` on exit, whatever happens between."""
-        self.inject(unet)
+        self.inject(network)
         try:
             yield self
         finally:
@@ -167,31 +178,25 @@ class UserAdapter(nn.Module):
         if tokens.shape[-1] != self.d_cross:
             raise InputError(f"expected {name} tokens of width {self.d_cross}, got {tokens.shape[-1]}")
 
-    def _check_fits(self, attentions: Mapping[str, Attention]) -> None:
-        if len(attentions) != len(self.layers):
-            raise ModelError(f"expected a UNet with {len(self.layers)} cross-attention layers, got {len(attentions)}")
-        for layer, (name, attention) in enumerate(attentions.items()):
+    def _check_fits(self, sites: Sequence[Site]) -> None:
+        if len(sites) != len(self.layers):
+            raise ModelError(
+                f"expected a network with {len(self.layers)} layers that attend to text, got {len(sites)}",
+                hint="the adapter was made for another network",
+            )
+        for layer, site in enumerate(sites):
             ours = next(iter(self._branches(layer).values())).to_k_ip
-            theirs = linear(attention.to_k)
-            if (ours.out_features, ours.in_features) != (theirs.out_features, theirs.in_features):
+            if (ours.out_features, ours.in_features) != (site.width, site.d_cross):
                 raise ModelError(
-                    f"expected {name} to map {ours.in_features} to {ours.out_features} features, "
-                    f"got {theirs.in_features} to {theirs.out_features}"
+                    f"expected {site.name} to map {ours.in_features} to {ours.out_features} features, "
+                    f"got {site.d_cross} to {site.width}"
                 )
-            if type(attention.processor) is not AttnProcessor2_0:
+            processor = site.attention.processor
+            if type(processor) is not site.stock:
                 raise ModelError(
-                    f"expected AttnProcessor2_0 in {name}, got {type(attention.processor).__name__}",
-                    hint="first `unload_ip_adapter`, eject other adapters, or `set_attn_processor(AttnProcessor2_0())`",
+                    f"expected {site.stock.__name__} in {site.name}, got {type(processor).__name__}",
+                    hint="first `unload_ip_adapter`, eject other adapters, or `set_attn_processor` the stock ones",
                 )
-
-
-def cross_attentions(unet: UNet2DConditionModel) -> dict[str, Attention]:
-    """The text cross-attention layers by name, in the order in which stock IP-Adapter files number them (1, 3, 5 …)."""
-    names = [name.removesuffix(".processor") for name in unet.attn_processors if name.endswith("attn2.processor")]
-    found = {name: unet.get_submodule(name) for name in names if "motion_modules" not in name}
-    if not found:
-        raise ModelError("expected a UNet with cross-attention layers, got one without any")
-    return {name: module for name, module in found.items() if isinstance(module, Attention)}
 
 
 def _group_state(tokens: Tensor, strength: Strength) -> GroupState:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from prefgen.adapter import UserAdapter, UserTokens, concatenate_users, facet_of, load_adapter
+from prefgen.adapter import UserAdapter, UserTokens, concatenate_users, facet_of, load_adapter, network_of
 from prefgen.core import History, InputError, ModelError, ProfileError
 from prefgen.diffusion import sample
 from prefgen.embedding import TasteEvidence, UserEncoder, word_states
@@ -135,7 +135,7 @@ class PrefGen:
         card = read_card(folder)
         pipe = load_pipeline(folder, where, kind)
         image_encoder, feature_extractor = load_image_encoder(folder, where)
-        adapter = loaded("adapter", lambda: load_adapter(folder / "adapter", pipe.unet))
+        adapter = loaded("adapter", lambda: load_adapter(folder / "adapter", network_of(pipe)))
         user_encoder = loaded("user_encoder", lambda: UserEncoder.load(folder / "user_encoder"))
         evidence = load_evidence(folder, where) if mllm is None else None
         return cls(

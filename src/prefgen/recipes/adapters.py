@@ -220,7 +220,7 @@ def train_personal(
     if not reads_on:
         learn_words(c, name, encoder, words, twins, said_tokens(encoder), frozen=frozen)
         begin_with_known_manners(c, encoder)
-    adapter = load_adapter(folder / "adapter", unet) if begins_again else UserAdapter.for_unet(unet, init="copy")
+    adapter = load_adapter(folder / "adapter", unet) if begins_again else UserAdapter.for_network(unet, init="copy")
     model = PersonalGenerator(encoder, adapter, unet, heard)
     model.adapter.inject(unet)
     seen = weighted_eye(c, p.eye_weight)

@@ -84,7 +84,7 @@ def _train(c: Context, name: str) -> None:
     d_clip = people.clip.shape[-1]
     model = ImagePrompt(
         Projector(d_clip, unet.config.cross_attention_dim, p.user_tokens, hidden=3 * d_clip),
-        UserAdapter.for_unet(unet, groups=("like",), init="copy"),
+        UserAdapter.for_network(unet, groups=("like",), init="copy"),
     )
     began = baselines_folder(c) / name
     begins_again = c.begins_again(name) and (began / "config.json").exists()

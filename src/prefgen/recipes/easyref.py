@@ -179,7 +179,7 @@ def train_easyref(c: Context) -> None:
     else:
         torch.manual_seed(p.seed)  # not earlier: what is computed on first use above may draw
         reader = ReferenceReader(mllm, p.user_tokens, unet.config.cross_attention_dim)
-        adapter = UserAdapter.for_unet(unet, groups=("like",), init="copy")
+        adapter = UserAdapter.for_network(unet, groups=("like",), init="copy")
         learn_reference_words(c, reader, liked, people)
     model, text, seen = ReferencePrompt(reader, adapter), TextEncoding(c.out), weighted_eye(c, p.eye_weight)
 
