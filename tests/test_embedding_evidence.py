@@ -119,7 +119,7 @@ def test_a_picture_shows_at_most_one_word_of_a_family() -> None:
 
 def test_saved_and_loaded_it_says_the_same(tmp_path: Path) -> None:
     torch.manual_seed(3)
-    made = TasteEvidence(replace(CONFIG, scale=1.5, said_share=0.25, offset=-0.5)).eval()
+    made = TasteEvidence(replace(CONFIG, scale=1.5, said_share=0.25)).eval()
     made.save(tmp_path / "evidence", torch.float32)
     back = TasteEvidence.load(tmp_path / "evidence")
     assert back.config == made.config

@@ -40,14 +40,19 @@ def history() -> History:
     return History(items=tuple(HistoryItem(image=plain(colour), side=side) for colour, side in sides))  # type: ignore[arg-type]
 
 
-def test_evidence_and_answer_are_weighed_as_the_model_says(model: PrefGen, evidence: TasteEvidence) -> None:
-    said = torch.tensor(likings_with(model, None, history())).logit()
+def test_evidence_and_answer_are_weighed_beyond_what_is_said_of_nobody(
+    model: PrefGen, evidence: TasteEvidence
+) -> None:
+    def odds(whose: History) -> torch.Tensor:
+        return torch.tensor(likings_with(model, None, whose)).logit()
+
+    said = odds(history()) - odds(History(items=()))
     assert likings_with(model, weighed(evidence, scale=0.0, said_share=1.0), history()) == pytest.approx(
         said.sigmoid().tolist(), abs=1e-5
     )
     alone = torch.tensor(likings_with(model, weighed(evidence, scale=1.0), history())).logit()
-    both = likings_with(model, weighed(evidence, scale=2.0, said_share=0.5, offset=-0.25), history())
-    assert both == pytest.approx((2 * alone + 0.5 * said - 0.25).sigmoid().tolist(), abs=1e-5)
+    both = likings_with(model, weighed(evidence, scale=2.0, said_share=0.5), history())
+    assert both == pytest.approx((2 * alone + 0.5 * said).sigmoid().tolist(), abs=1e-5)
 
 
 def test_evidence_of_another_tower_is_refused(model: PrefGen) -> None:
@@ -64,8 +69,11 @@ def test_a_picture_scores_the_same_in_any_company(model: PrefGen, evidence: Tast
     assert model.score_history(history(), []) == []
 
 
-def test_somebody_nothing_is_known_of_is_scored_too(model: PrefGen, evidence: TasteEvidence) -> None:
-    assert all(0 < p < 1 for p in likings_with(model, evidence, History(items=())))
+def test_of_nobody_nothing_is_claimed(model: PrefGen, evidence: TasteEvidence) -> None:
+    with torch.no_grad():
+        evidence.bias.fill_(2.0)
+    assert likings_with(model, weighed(evidence, said_share=0.5), History(items=())) == [0.5, 0.5]
+    assert likings_with(model, weighed(evidence, said_share=0.5), history()) != [0.5, 0.5]
 
 
 def test_a_profile_scores_as_its_history_and_edits_do(model: PrefGen, evidence: TasteEvidence) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -49,6 +49,10 @@ class Shelf:
     def disliked(self) -> list[Image.Image]:
         """Pictures labelled as disliked."""
         return [p for p, s in zip(self.pictures, self.shown) if not s.liked]
+
+    def as_meant(self) -> Shelf:
+        """The same pictures with the labels their owner meant."""
+        return replace(self, shown=tuple(replace(s, liked=s.truly_liked) for s in self.shown))
 
     def history(self, *, with_prompts: bool = True, span_s: float | None = None) -> History:
         """The same as a history record, likes first as `profile` orders them; with `span_s`, the seconds between the

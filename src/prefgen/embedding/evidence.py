@@ -28,8 +28,8 @@ _FAMILY_WIDTH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceConfig:
-    """Words with their families, and widths. `scale`, `said_share` and `offset` weigh evidence against the preference
-    model's own log odds: p = sigmoid(scale * margin + said_share * log odds + offset)."""
+    """Words with their families, and widths. `scale` and `said_share` weigh evidence against the preference model's own
+    log odds: scale * margin + said_share * log odds, both as they differ from those of nobody."""
 
     d_clip: int
     d_manner: int
@@ -39,7 +39,6 @@ class EvidenceConfig:
     opinion_width: int = 48
     scale: float = 1.0
     said_share: float = 0.0
-    offset: float = 0.0
 
     @property
     def families(self) -> tuple[str, ...]:

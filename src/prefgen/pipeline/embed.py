@@ -18,7 +18,7 @@ from prefgen.pipeline.scoring import words_by_evidence
 from prefgen.pipeline.trust import trust_in_labels
 from prefgen.pipeline.word_edits import WordEdits, edited_sem
 
-EMBEDDING_VERSION = 6
+EMBEDDING_VERSION = 7
 """Raised whenever this computation changes: it is part of a model's hash, so that older profiles are refused."""
 
 

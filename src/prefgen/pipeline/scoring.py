@@ -23,7 +23,9 @@ SURE = 1e-6
 """The preference model's probabilities are held this far from 0 and 1, so that odds exist."""
 
 
-@torch.no_grad()
+NOBODY = History(items=())
+
+
 def likings(
     history: History,
     features: Tensor,
@@ -34,18 +36,45 @@ def likings(
     evidence: TasteEvidence | None,
 ) -> list[float]:
     """P(this person likes it) for each picture of `asked`; `features` and `asked_features` are the CLIP embeddings
-    [n, d_clip] of the history's pictures and of those. Without `evidence` it is what the preference model says."""
-    said = [float(p) for p in mllm.score(history, asked, **notes_for(mllm.score, edits))]
-    if evidence is None or not said:
-        return said
+    [n, d_clip] of the history's pictures and of those.
+
+    With `evidence` it is what the history says of a picture, beyond what is said where nothing is known: what many
+    people like is not thereby known of one, and of nobody everything is 0.5. Without, what the preference model says.
+    """
+    if evidence is None:
+        return [float(p) for p in mllm.score(history, asked, **notes_for(mllm.score, edits))]
+    told = log_odds(history, features, asked, asked_features, edits, mllm, evidence)
+    return (told - log_odds_of_nobody(asked, asked_features, mllm, evidence)).sigmoid().tolist()
+
+
+@torch.no_grad()
+def log_odds(
+    history: History,
+    features: Tensor,
+    asked: Sequence[Image.Image],
+    asked_features: Tensor,
+    edits: WordEdits,
+    mllm: PreferenceModel,
+    evidence: TasteEvidence,
+) -> Tensor:
+    """Log odds float64 [n] that evidence and preference model together give each picture of `asked`; arguments as in
+    `likings`."""
+    if not len(asked):
+        return torch.zeros(0, dtype=torch.float64)
+    said = torch.tensor(mllm.score(history, asked, **notes_for(mllm.score, edits)), dtype=torch.float64)
     told, places = told_of(history)
     where = evidence.bias.device
     shown = shown_by(told, evidence.seen(features[places].to(where)), edits, evidence.config)
     words, manner = evidence.seen(asked_features.to(where))
-    margins = evidence(shown).margins(words[None], manner[None])[0].cpu()
-    config = evidence.config
-    odds = torch.tensor(said, dtype=torch.float64).clamp(SURE, 1 - SURE).logit()
-    return (config.scale * margins.double() + config.said_share * odds + config.offset).sigmoid().tolist()
+    margins = evidence(shown).margins(words[None], manner[None])[0].cpu().double()
+    return evidence.config.scale * margins + evidence.config.said_share * said.clamp(SURE, 1 - SURE).logit()
+
+
+def log_odds_of_nobody(
+    asked: Sequence[Image.Image], asked_features: Tensor, mllm: PreferenceModel, evidence: TasteEvidence
+) -> Tensor:
+    """`log_odds` where nothing is known of a person: what the crowd likes, and what the models lean to."""
+    return log_odds(NOBODY, asked_features[:0], asked, asked_features, NO_EDITS, mllm, evidence)
 
 
 @torch.no_grad()

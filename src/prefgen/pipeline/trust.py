@@ -12,7 +12,7 @@ from torch import Tensor
 from prefgen.core import History
 from prefgen.embedding import TasteEvidence
 from prefgen.pipeline.ports import PreferenceModel
-from prefgen.pipeline.scoring import likings
+from prefgen.pipeline.scoring import likings, log_odds, log_odds_of_nobody
 from prefgen.pipeline.word_edits import WordEdits
 
 N_FOLDS = 8
@@ -32,16 +32,20 @@ def trust_in_labels(
     """float32 [n_items], 0 to 1; `features` [n_items, d_clip] are the pictures' CLIP embeddings. A picture alone is
     trusted; the history is told `N_FOLDS` times at most."""
     trust = torch.ones(len(history))
+    images = [item.image for item in history.items]
+    unknown = None if evidence is None else log_odds_of_nobody(images, features, mllm, evidence)
     for fold in range(min(N_FOLDS, len(history))):
-        asked = range(fold, len(history), N_FOLDS)
+        asked = list(range(fold, len(history), N_FOLDS))
         rest = [place for place in range(len(history)) if place not in asked]
         if not rest:
             continue
-        items = [history.items[place] for place in asked]
-        pictures = [item.image for item in items]
         known = History(items=tuple(history.items[place] for place in rest))
-        told = likings(known, features[rest], pictures, features[list(asked)], edits, mllm, evidence)
-        for place, item, liking in zip(asked, items, told, strict=True):
-            own_side = liking if item.side == "like" else 1 - liking
+        question = (known, features[rest], [images[place] for place in asked], features[asked], edits, mllm)
+        if evidence is None or unknown is None:
+            told = likings(*question, None)
+        else:
+            told = (log_odds(*question, evidence) - unknown[asked]).sigmoid().tolist()
+        for place, liking in zip(asked, told, strict=True):
+            own_side = liking if history.items[place].side == "like" else 1 - liking
             trust[place] = min(1.0, max(0.0, (own_side - NO_TRUST) / (FULL_TRUST - NO_TRUST)))
     return trust

@@ -209,7 +209,8 @@ def untrained(reader: WordReader, manner: Manner, seed: int) -> TasteEvidence:
 
 
 def weigh(c: Context, evidence: TasteEvidence) -> tuple[TasteEvidence, dict[str, float]]:
-    """The same evidence, weighed against the preference model's answer, and what either reaches on validation."""
+    """The same evidence, weighed against the preference model's answer, both as they differ from what is said of
+    nobody, and what either reaches on validation."""
     from sklearn.linear_model import LogisticRegression  # imported here: it takes a second
 
     mllm, n = loaded_mllm(c), c.preset.mllm_validation
@@ -226,19 +227,19 @@ def weigh(c: Context, evidence: TasteEvidence) -> tuple[TasteEvidence, dict[str,
             keys = torch.tensor([[branch.question[0] for branch in pack.branches] for pack in packs])
             shown = people.margins(opinions, keys).numpy()
         margins[condition, n_each] = np.stack([shown, said])  # [2, n_people, n_questions]
+    unknown = margins["none", 0]
+    margins = {key: told - unknown for key, told in margins.items()}
     own = np.concatenate([margins["own", 4], margins["own", 8]], 2)
     labels = np.arange(own.shape[2])[None].repeat(n, 0) % 2 == 0
-    fitted = LogisticRegression(C=1 / SAID_DECAY, max_iter=1000)
+    fitted = LogisticRegression(C=1 / SAID_DECAY, max_iter=1000, fit_intercept=False)
     fitted.fit(own[:, 0::2].reshape(2, -1).T, labels[0::2].ravel())
     scale, said_share = (float(w) for w in fitted.coef_[0])
-    offset = float(np.ravel(fitted.intercept_)[0])
-    config = replace(evidence.config, scale=scale, said_share=said_share, offset=offset)
+    config = replace(evidence.config, scale=scale, said_share=said_share)
     weighed = TasteEvidence(config)
     weighed.load_state_dict(evidence.state_dict())
-    report = {"scale": scale, "said_share": said_share, "offset": offset}
+    report = {"scale": scale, "said_share": said_share}
     for name, weights in {"evidence": (1.0, 0.0), "said": (0.0, 1.0), "both": (scale, said_share)}.items():
-        least = offset if name == "both" else 0.0
-        odds = {key: weights[0] * of[0, 1::2] + weights[1] * of[1, 1::2] + least for key, of in margins.items()}
+        odds = {key: weights[0] * of[0, 1::2] + weights[1] * of[1, 1::2] for key, of in margins.items()}
         for (condition, n_each), told_odds in odds.items():
             report |= {f"{name}_{condition}_{n_each}_{k}": v for k, v in _figures(told_odds).items()}
         p = 1 / (1 + np.exp(-odds["own", 4].ravel()))

@@ -37,7 +37,8 @@ def accuracy(likings: np.ndarray) -> np.ndarray:
 
 class YesNo:
     """`yes_no_accuracy` and `which_of_two` on pairs differing in `everything` and in `one_attribute`;
-    `calibration_error` over both; accuracy with another person's history and with none.
+    `calibration_error` over both; accuracy with another person's history, with none, and (`own_true_labels`) with the
+    own history as the person meant it, without the wrong labels that a tenth of it carries.
     """
 
     name = "yes_no"
@@ -55,6 +56,8 @@ class YesNo:
             ordered = np.where(own[..., 0] == own[..., 1], 0.5, own[..., 0] > own[..., 1])
             rows.append(row("prefgen", f"yes_no_accuracy_{kind}", mean_interval(accuracy(own))))
             rows.append(row("prefgen", f"which_of_two_{kind}", mean_interval(ordered.mean(1))))
+            meant = np.stack([likings(chain, c.shelf.as_meant(), q) for c, q in zip(results.cases, asked)])
+            rows.append(row("own_true_labels", f"yes_no_accuracy_{kind}", mean_interval(accuracy(meant))))
             if kind == "everything":
                 rows += self._controls(chain, results.cases, asked)
         both = np.concatenate(whole, 1)
