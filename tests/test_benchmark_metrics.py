@@ -200,6 +200,10 @@ def test_only_the_own_history_answers_yes_and_no(results: Results) -> None:
     got = _values("yes_no", results)
     assert {"yes_no_accuracy_everything", "yes_no_accuracy_one_attribute", "calibration_error"} <= {m for _, m in got}
     assert got["no_history", "yes_no_accuracy_everything"] == pytest.approx(0.5)
+    assert {m for who, m in got if who == "own_true_labels"} == {
+        "yes_no_accuracy_everything",
+        "yes_no_accuracy_one_attribute",
+    }
 
 
 def test_stock_diffusers_stands_beside_us(results: Results) -> None:

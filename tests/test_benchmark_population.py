@@ -67,6 +67,16 @@ def test_a_shelf_holds_the_latest_four_of_each_label() -> None:
         assert case.stranger.owner != case.shelf.owner
 
 
+def test_labels_as_they_were_meant_have_no_slips() -> None:
+    shelves = [case.shelf for case in cases_of(members_of("validation")[:20])]
+    slips = [shown for shelf in shelves for shown in shelf.shown if shown.liked != shown.truly_liked]
+    assert slips
+    for shelf in shelves:
+        meant = shelf.as_meant()
+        assert [shown.scene for shown in meant.shown] == [shown.scene for shown in shelf.shown]
+        assert all(shown.liked == shown.truly_liked for shown in meant.shown)
+
+
 def test_prompts_are_not_in_the_history_and_reserved_ones_are_apart() -> None:
     cases = cases_of(members_of("test")[:12])
     tasks = tasks_of(cases, n_prompts=3, n_seeds=2, n_reserved=1, seed=0)
