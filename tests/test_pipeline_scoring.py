@@ -40,9 +40,7 @@ def history() -> History:
     return History(items=tuple(HistoryItem(image=plain(colour), side=side) for colour, side in sides))  # type: ignore[arg-type]
 
 
-def test_evidence_and_answer_are_weighed_beyond_what_is_said_of_nobody(
-    model: PrefGen, evidence: TasteEvidence
-) -> None:
+def test_evidence_and_answer_are_weighed_beyond_what_is_said_of_nobody(model: PrefGen, evidence: TasteEvidence) -> None:
     def odds(whose: History) -> torch.Tensor:
         return torch.tensor(likings_with(model, None, whose)).logit()
 
