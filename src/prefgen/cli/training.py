@@ -28,6 +28,9 @@ def train(
             "--start", help="A finished model (embedded, a folder) whose tower, generator, adapters and judges go on."
         ),
     ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A number of the preset, as NAME=VALUE; may be given again.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     json_: Json = False,
 ) -> None:
@@ -39,7 +42,7 @@ def train(
     from prefgen.recipes.train import STAGES
     from prefgen.recipes.train import train as run
 
-    size = preset_named(preset)
+    size = preset_named(preset).with_settings(settings or [])
     work = work or Path("runs") / preset
     out = out or work / "model"
     names = list(STAGES)

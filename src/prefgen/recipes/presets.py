@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -125,6 +126,36 @@ class Preset:
             if key not in known:
                 raise ConfigError(f"expected a setting of the preset, got {key!r}", hint=nearest_hint(key, known))
         return replace(self, **values)
+
+    def with_settings(self, settings: Sequence[str]) -> Preset:
+        """The preset with fields replaced as a person types it, `NAME=VALUE` each; lists with commas between.
+
+        Raises:
+            ConfigError: not of that form, an unknown name, or a value of another kind.
+        """
+        typed: dict[str, Any] = {}
+        for setting in settings:
+            name, equals, text = setting.partition("=")
+            self.with_overrides(**{name: text})  # names the nearest for an unknown one
+            now = getattr(self, name)
+            try:
+                typed[name] = _as_kind(now, text) if equals else None
+            except ValueError:
+                equals = ""
+            if not equals:
+                raise ConfigError(f"expected {name}=VALUE with a value such as {now!r}, got {setting!r}")
+        return self.with_overrides(**typed)
+
+
+def _as_kind(now: object, text: str) -> object:
+    """A typed text as the kind of value that stands there now."""
+    if isinstance(now, tuple):
+        return tuple(int(part) for part in text.split(","))
+    if isinstance(now, int):
+        return int(text)
+    if isinstance(now, float):
+        return float(text)
+    raise ValueError(text)
 
 
 PRESETS: dict[str, Preset] = {
