@@ -62,7 +62,7 @@ def check_launch(n_wanted: int | None) -> None:
     if wanted is not None and wanted != started:
         raise ConfigError(
             f"expected {wanted} processes, the launcher started {started}",
-            hint=f"start them with torchrun --nproc_per_node {wanted} -m prefgen.cli.main train",
+            hint=f"start them with torchrun --nproc_per_node {wanted} -m prefgen train",
         )
 
 

@@ -1,4 +1,4 @@
-"""One step over several processes: DDP, or FSDP2 (`torch.distributed.fsdp.fully_shard`) for weights that do not fit one.
+"""One step over several processes: DDP, or FSDP2 (`torch.distributed.fsdp.fully_shard`) where weights do not fit one.
 
 Checkpoints hold whole tensors all the same, so that one process goes on where several have stopped, and the reverse.
 """
@@ -64,4 +64,3 @@ def cut_like(value: Tensor, target: Tensor) -> Tensor:
     if not isinstance(target, DTensor):
         return value
     return distribute_tensor(value, target.device_mesh, target.placements)
-
