@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def cut_loop(folder: Path) -> tuple[Loop, nn.Module]:
         return {"loss": F.mse_loss(made, x[:, :4]), "size": made.detach().square().mean()}
 
     folder.mkdir(parents=True, exist_ok=True)
-    return Loop("cut", folder, net, loss, SETTINGS, cut_parts=[net[0], net[1]]), net
+    return Loop("cut", folder, net, loss, replace(SETTINGS, learning_rate=3e-2), cut_parts=[net[0], net[1]]), net
 
 
 def train_cut(folder: Path, n_steps: int) -> list[float]:

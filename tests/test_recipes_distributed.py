@@ -124,7 +124,7 @@ def test_weights_cut_over_two_ranks_train_as_whole_ones(tmp_path: Path) -> None:
     for done in start_ranks(2, "cut", tmp_path):
         assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "cut.0.json").read_text())
-    assert whole[-1] < 0.9 * whole[0]
+    assert sum(whole[40:]) < 0.9 * sum(whole[:10]), "something was learned"
     assert furthest(found["cut"], whole) < CLOSE
     assert furthest(found["resumed"], whole[25:]) < CLOSE
     assert furthest(train_cut(tmp_path / "begun-by-two", 50), whole[25:]) < CLOSE
