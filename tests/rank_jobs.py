@@ -44,7 +44,7 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
-def start_ranks(n: int, job: str, folder: Path) -> list[subprocess.CompletedProcess[str]]:
+def start_ranks(n: int, job: str, folder: Path, timeout_s: float = 500) -> list[subprocess.CompletedProcess[str]]:
     """Runs a job in n processes, as a launcher would, and returns what each said, in the order of ranks."""
     given = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(n)}
     given |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -55,7 +55,7 @@ def start_ranks(n: int, job: str, folder: Path) -> list[subprocess.CompletedProc
         )
         for k in range(n)
     ]
-    said = [process.communicate(timeout=500) for process in running]
+    said = [process.communicate(timeout=timeout_s) for process in running]
     return [subprocess.CompletedProcess(command, p.returncode, *out) for p, out in zip(running, said)]
 
 
@@ -250,6 +250,28 @@ def one_dies(folder: Path) -> None:
         loop.one_step()
 
 
+def whole_chain(folder: Path) -> dict[str, Any]:
+    """The smallest chain in float32: every step's losses by loop, over as many ranks as there are."""
+    from prefgen.recipes.presets import preset_named
+    from prefgen.recipes.train import train
+
+    seen: dict[str, list[float]] = {}
+    step = Loop.one_step
+
+    def noted(loop: Loop) -> dict[str, float]:
+        loop.settings = replace(loop.settings, bf16=False)
+        losses = step(loop)
+        seen.setdefault(loop.name, []).append(losses["loss"])
+        return losses
+
+    Loop.one_step = noted  # type: ignore[method-assign]
+    few = dict.fromkeys(("unet_samples", "ae_samples", "vision_samples", "mllm_match_samples", "eye_samples"), 96)
+    few |= {"mllm_pretrain_samples": 64, "mllm_vqa_samples": 96, "judge_samples": 64, "adapter_word_samples": 256}
+    preset = preset_named("tiny").with_overrides(n_pictures=200, clip_samples=128, mllm_lora_rank=2, n_users=20, **few)
+    assert train(preset, work=folder / "work", out=folder / "work" / "model")
+    return seen
+
+
 def main(job: str, folder: Path) -> int:
     """Runs a job as `prefgen train` would be run, and the first rank writes what it found."""
     from prefgen.cli.main import _told
@@ -257,6 +279,10 @@ def main(job: str, folder: Path) -> int:
     torch.set_num_threads(1)
     begin = time.monotonic()
     try:
+        if job == "chain":
+            found = whole_chain(folder)
+            (folder / f"chain.{os.environ.get('RANK', 0)}.json").write_text(json.dumps(found))
+            return 0
         with ranks.joined():
             if job == "die":
                 one_dies(folder)

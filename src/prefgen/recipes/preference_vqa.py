@@ -31,6 +31,7 @@ from prefgen.mllm import (
     preference_loss,
     run_packed,
     same_user_loss,
+    save_lora,
     with_lora,
 )
 from prefgen.recipes.checkpoint import save_json
@@ -309,6 +310,8 @@ def train_preference_vqa(c: Context) -> None:
     loop.use_ema()
     if not is_first():
         return
+    if p.mllm_lora_rank:
+        save_lora(module.model, c.work / "mllm_lora")
     final = merged(module.model) if p.mllm_lora_rank else model
     save_json(folder / "calibration.json", {"temperature": report["temperature"]})
     save_json(folder / "words.json", words())
