@@ -27,6 +27,8 @@ FENCES = {
     "peft": {"mllm"},
     "diffusers": {"adapter", "diffusion", "pipeline", "benchmark", "recipes"},
     "typer": {"cli"},
+    "ray": {"recipes"},
+    "accelerate": {"recipes"},
 }
 
 

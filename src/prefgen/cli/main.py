@@ -9,7 +9,7 @@ import warnings
 
 import typer
 
-from prefgen.cli import exporting, generating, measuring, profiles, study, training
+from prefgen.cli import embedding, exporting, generating, measuring, profiles, study, training
 
 app = typer.Typer(
     name="prefgen",
@@ -25,6 +25,7 @@ app.add_typer(profiles.app, name="profile", help="Make, look at, change and shar
 app.command()(profiles.explain)
 app.command()(profiles.rank)
 app.command()(exporting.export)
+app.command()(embedding.embed)
 app.command()(measuring.bench)
 app.command()(measuring.probe)
 app.command()(measuring.info)

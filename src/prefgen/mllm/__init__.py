@@ -3,7 +3,7 @@
 from prefgen.mllm.calibration import calibration_error, fit_temperature
 from prefgen.mllm.capture import captured_layers, language_model
 from prefgen.mllm.chat import ChatFrame, answer_token, chat_frame, pictures_in
-from prefgen.mllm.lora import merged, with_lora
+from prefgen.mllm.lora import load_lora, merged, save_lora, with_lora
 from prefgen.mllm.losses import answer_loss, preference_loss, same_user_loss
 from prefgen.mllm.packing import Branch, Pack, PackedBatch, answer_log_likelihoods, pack, run_packed
 from prefgen.mllm.port import HistoryStates, PreferenceMLLM, SideStates, plain_logits
@@ -48,6 +48,7 @@ __all__ = [
     "history_parts",
     "language_model",
     "like_question",
+    "load_lora",
     "merged",
     "new_idefics2",
     "new_processor",
@@ -59,6 +60,7 @@ __all__ = [
     "run_packed",
     "same_user_loss",
     "same_user_question",
+    "save_lora",
     "told_from",
     "train_tokenizer",
     "with_lora",
