@@ -9,11 +9,12 @@ from prefgen.mllm.lora import load_lora, merged, save_lora, with_lora
 from prefgen.mllm.losses import answer_loss, preference_loss, same_user_loss
 from prefgen.mllm.packing import Branch, Pack, PackedBatch, pack
 from prefgen.mllm.plain import plain_inputs, plain_logits
-from prefgen.mllm.port import HistoryStates, PreferenceMLLM, SideStates
+from prefgen.mllm.port import PreferenceMLLM
 from prefgen.mllm.processors import image_only
 from prefgen.mllm.reading import answer_log_likelihoods, run_packed
 from prefgen.mllm.reference_tokens import ReferenceReader, ReferenceStates, reference_states
 from prefgen.mllm.small_idefics2 import new_idefics2, new_processor, train_tokenizer
+from prefgen.mllm.states import HistoryStates, SideStates
 from prefgen.mllm.vision import Seen, VisionCache
 from prefgen.mllm.wording import (
     DISLIKES_QUESTION,

@@ -17,7 +17,7 @@ def set_picture_budget(
     image_tokens: int | None = None,
     split_images: bool = False,
 ) -> None:
-    """Sets the processor so that no picture takes more than `image_tokens` tokens, or is read larger than `max_side_px`.
+    """Sets the processor so that no picture takes more than `image_tokens` tokens or is read above `max_side_px`.
 
     What can be set differs: Idefics2 takes 64 tokens at any size, and five times that when pictures are split; Idefics3
     and SmolVLM read tiles of one size, and several of them when split; Qwen takes a token for each 28 or 32 px square,

@@ -81,7 +81,7 @@ def chat_frame(processor: Any, placeholder: str = "") -> ChatFrame:
 
 
 def _framed(processor: Any, placeholder: str) -> tuple[str, str, str]:
-    """Opening, picture and closing. Raises `ValueError` where the template keeps no order and no placeholder is known."""
+    """Opening, picture and closing. Raises `ValueError` without order in the template and without a placeholder."""
     image_token = getattr(processor, "image_token", None) or placeholder
     left, picture, right = {"type": "text", "text": _LEFT}, {"type": "image"}, {"type": "text", "text": _RIGHT}
     opening, rest = _rendered(processor, [left, picture, right]).split(_LEFT)
@@ -114,8 +114,8 @@ def _start(tokenizer: Any, opening: str) -> str:
 def _joins(tokenizer: Any, opening: str, closing: str, gap: str) -> bool:
     """Whether tokens of pieces are those of the whole; not where a tokenizer puts a space before every text."""
     pieces = [f"{opening} I like: gold.", f" Does the user like it?{closing}", f"{gap}Yes."]
-    split = tokenizer(pieces, add_special_tokens=False)["input_ids"]
-    return sum(split, []) == tokenizer("".join(pieces), add_special_tokens=False)["input_ids"]
+    split = [i for ids in tokenizer(pieces, add_special_tokens=False)["input_ids"] for i in ids]
+    return split == tokenizer("".join(pieces), add_special_tokens=False)["input_ids"]
 
 
 def pictures_in(parts: Parts) -> list[Any]:

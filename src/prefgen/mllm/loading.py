@@ -67,7 +67,7 @@ def _load_model(name: str, device: str, dtype: torch.dtype, four_bit: bool, kwar
     missing = sorted(report["missing_keys"])
     if missing:  # transformers fills them with chance and goes on
         raise ModelError(
-            f"expected all weights of {type(model).__name__} in {name}, got none for {len(missing)}, first {missing[0]}",
+            f"expected all weights of {type(model).__name__} in {name}, got none for {len(missing)}: {missing[0]}, …",
             hint="download the folder again",
         )
     return model if four_bit else model.to(device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from prefgen.core import ConfigError, History, Side
+from prefgen.core import ConfigError, History
 from prefgen.mllm.budget import check_fits, set_picture_budget
 from prefgen.mllm.capture import captured_layers, language_model
 from prefgen.mllm.chat import answer_tokens, chat_frame, pictures_in
@@ -21,6 +21,7 @@ from prefgen.mllm.loading import beside, load_pair
 from prefgen.mllm.lora import load_lora
 from prefgen.mllm.packing import Branch, Pack, PackedBatch, one_question_each, pack
 from prefgen.mllm.reading import grid_positions, run_packed
+from prefgen.mllm.states import SIDES, HistoryStates, SideStates, side_weights
 from prefgen.mllm.vision import VisionCache
 from prefgen.mllm.wording import (
     DISLIKES_QUESTION,
@@ -35,30 +36,9 @@ from prefgen.mllm.wording import (
 )
 
 _LOG = logging.getLogger(__name__)
-SIDES: tuple[Side, Side] = ("like", "dislike")
 MAX_BRANCHES, MAX_ROWS = 64, 4
 """Questions read at once about one history: in one row, or in a row each."""
 Reading = Literal["packed", "plain"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SideStates:
-    """Hidden states of one side: `last` at the last token of its question, `mean` over its picture tokens by weight.
-
-    Float [n_states, d] for one history, [batch, n_states, d] for several; n_states follows the states asked for (by
-    default the embeddings and every layer's output). `mean` is zero where the side holds no picture.
-    """
-
-    last: Tensor
-    mean: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class HistoryStates:
-    """Hidden states of both sides."""
-
-    like: SideStates
-    dislike: SideStates
 
 
 class PreferenceMLLM:
@@ -198,7 +178,7 @@ class PreferenceMLLM:
         ]
         batch, features = self._batch(packs)
         rows, ends = (index.view(len(histories), 2) for index in batch.question_ends())
-        weights = self._side_weights(batch, rows[:, 0].tolist(), histories)
+        weights = side_weights(batch, rows[:, 0].tolist(), histories, self.image_token)
 
         def pool(state: Tensor) -> Tensor:
             own = state if len(state) == len(histories) else state[rows[:, 0]]
@@ -273,7 +253,7 @@ class PreferenceMLLM:
         """
         wanted = list(range(self.n_states)) if states is None else list(states)
         told, found = history_parts(told_from(history)), []
-        for branches in self._portions([like_question(image) for image in images]):
+        for branches in self._portions([like_question(image) for image in images], len(images)):
             batch, features = self._batch([Pack(history=told, branches=branches)])
             rows, ends = batch.question_ends()
             with captured_layers(self.model, wanted, lambda s, at=(rows, ends): s[at].float()) as taken:
@@ -295,9 +275,9 @@ class PreferenceMLLM:
             found.append(self.model.lm_head(hidden[batch.question_ends()]).float().cpu())
         return torch.cat(found) if found else torch.zeros(0, self.model.config.get_text_config().vocab_size)
 
-    def _portions(self, questions: list[Parts]) -> list[tuple[Branch, ...]]:
+    def _portions(self, questions: list[Parts], n_packed: int = MAX_BRANCHES) -> list[tuple[Branch, ...]]:
         """As many questions as are read at once, portion by portion."""
-        most = MAX_BRANCHES if self.reading == "packed" else MAX_ROWS
+        most = n_packed if self.reading == "packed" else MAX_ROWS
         asked = [Branch(question=question) for question in questions]
         return [tuple(asked[start : start + most]) for start in range(0, len(asked), most)]
 
@@ -318,14 +298,3 @@ class PreferenceMLLM:
         batch = replace(batch, n_tokens=[len(picture.tokens) for picture in seen], deeper=tuple(levels))
         tokens = [picture.tokens for picture in seen]
         return batch, torch.cat(tokens).to(self.model.dtype) if tokens else torch.zeros(0, self.width)
-
-    def _side_weights(self, batch: PackedBatch, rows: list[int], histories: Sequence[Sequence[Told]]) -> Tensor:
-        """[batch, 2, s]: what each token counts in the mean of the likes and of the dislikes; `rows` tell them."""
-        weights = torch.zeros(len(histories), 2, batch.input_ids.shape[1], device=batch.input_ids.device)
-        for h, (row, items) in enumerate(zip(rows, histories)):
-            at = (batch.input_ids[row] == self.image_token).nonzero()[:, 0]
-            spans = at.split([n for n, owner in zip(batch.n_tokens, batch.owners) if owner == row])
-            ordered = [item for side in SIDES for item in items if item.side == side]
-            for item, span in zip(ordered, spans):
-                weights[h, SIDES.index(item.side), span] = item.weight
-        return weights / weights.sum(-1, keepdim=True).clamp_min(1e-12)
