@@ -19,7 +19,8 @@ FAMILY_NAMES = ("idefics2", "idefics3", "smolvlm", "qwen2_5_vl", "qwen3_vl", "ll
 
 IDEFICS = (
     "{% for message in messages %}{{message['role']|capitalize}}"
-    "{% if message['content'][0]['type'] == 'image' %}{{':'}}{% else %}{{': '}}{% endif %}{% for line in message['content'] %}{% if line['type'] == 'text' %}{{line['text']}}"
+    "{% if message['content'][0]['type'] == 'image' %}{{':'}}{% else %}{{': '}}{% endif %}"
+    "{% for line in message['content'] %}{% if line['type'] == 'text' %}{{line['text']}}"
     "{% elif line['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}<end_of_utterance>\n{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
@@ -157,6 +158,7 @@ def idefics3(name: str = "idefics3") -> tuple[Any, Any]:
         scale_factor=2,
         text_config=text_config(tokenizer, model_type="llama"),
         vision_config=VISION,
+        tie_word_embeddings=small,
     )
     images = getattr(T, f"{kind}ImageProcessor")(size={"longest_edge": 224}, max_image_size={"longest_edge": 56})
     template = VIDEO_LAYOUT["smolvlm"] if small else "<|begin_of_text|>" + IDEFICS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from prefgen.core import ModelError, nearest_hint
@@ -98,7 +99,7 @@ def family_of(config: Any) -> Family:
         if family.model_type == kind:
             return family
     known = [family.model_type for family in FAMILIES]
-    what = "a vision-language model of another family" if hasattr(config, "vision_config") else "a model without eyes"
+    what = "a vision-language model of another family" if hasattr(config, "vision_config") else "a text-only model"
     raise ModelError(
         f"expected a vision-language model of the families {', '.join(known)}, got {what} ({kind or 'no model_type'})",
         hint=nearest_hint(kind, known) or f"use one such as {HUB_NAMES[0]}",
@@ -117,8 +118,6 @@ def hub_hint(name: str) -> str | None:
 
 
 def _nearest(word: str, folded: dict[str, str]) -> str | None:
-    from difflib import get_close_matches
-
     match = get_close_matches(word, list(folded), n=1, cutoff=0.5)
     return f"did you mean {folded[match[0]]!r}?" if match else None
 

@@ -16,6 +16,7 @@ from prefgen.mllm.families import HUB_NAMES, Family, family_of, hub_hint, image_
 from prefgen.mllm.processors import load_processor
 
 FAILURES = (OSError, ImportError, ValueError, KeyError, AttributeError, TypeError, RuntimeError, SafetensorError)
+HUB_ARGUMENTS = ("cache_dir", "local_files_only", "revision", "subfolder", "token", "trust_remote_code")
 
 
 def load_pair(
@@ -39,9 +40,8 @@ def load_pair(
         _need("flash_attn", "flash-attn", attention == "flash_attention_2", "flash attention")
         kwargs["attn_implementation"] = attention
     _need("bitsandbytes", "bitsandbytes", four_bit, "four-bit weights")
-    family: Family | None = None
     try:
-        hub = {k: v for k, v in kwargs.items() if k != "attn_implementation"}
+        hub = {k: v for k, v in kwargs.items() if k in HUB_ARGUMENTS}
         config: Any = AutoConfig.from_pretrained(str(name), **hub)
         family = family_of(config)
         model = _load_model(str(name), device, dtype, four_bit, kwargs)
@@ -70,7 +70,7 @@ def _load_model(name: str, device: str, dtype: torch.dtype, four_bit: bool, kwar
             f"expected all weights of {type(model).__name__} in {name}, got none for {len(missing)}: {missing[0]}, …",
             hint="download the folder again",
         )
-    return model if four_bit else model.to(device)
+    return model if "device_map" in kwargs else model.to(device)
 
 
 def check_place(name: str | Path) -> None:

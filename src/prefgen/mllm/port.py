@@ -118,12 +118,10 @@ class PreferenceMLLM:
         return cls(model, processor, context_tokens=context_tokens, **beside(Path(name)))
 
     def _reading(self, wanted: Reading | None) -> Reading:
-        if wanted not in (None, "packed", "plain"):
-            raise ConfigError(f"expected reading to be 'packed' or 'plain', got {wanted!r}")
+        if wanted not in (None, "packed", "plain") or (wanted == "packed" and self.reading_reason):
+            raise ConfigError(f"expected reading 'packed' or 'plain', got {wanted!r}", hint=self.reading_reason or None)
         if not self.reading_reason:
             return wanted or "packed"
-        if wanted == "packed":
-            raise ConfigError(f"expected reading='plain', got 'packed': {self.reading_reason}")
         _LOG.warning("questions are read one row each, which is slower: %s", self.reading_reason)
         return "plain"
 
