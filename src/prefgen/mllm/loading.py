@@ -63,9 +63,10 @@ def _load_model(name: str, device: str, dtype: torch.dtype, four_bit: bool, kwar
             bnb_4bit_compute_dtype=torch.bfloat16 if dtype == torch.float32 else dtype,
         )
         kwargs = {**kwargs, "quantization_config": config, "device_map": {"": device}}
-    model, report = AutoModelForImageTextToText.from_pretrained(
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(
         name, dtype=dtype, use_safetensors=True, output_loading_info=True, **kwargs
     )
+    model, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:  # transformers fills them with chance and goes on
         raise ModelError(
