@@ -1,0 +1,25 @@
+"""Many people's opinions from large files into one folder of people, with flat memory, after any kill.
+
+A `Source` yields rows (Pick-a-Pic's parquet, a PrefBench release, the predecessor's frames, folders of one's own,
+simulated people); `collect` drops, groups, merges and keeps; `people_in` reads the folder. See `docs/data.md`.
+"""
+
+from prefgen.history.collect.checked import Quality
+from prefgen.history.collect.collecting import Rules, collect
+from prefgen.history.collect.entries import Batch, Dropped, Entry, Seen, Source
+from prefgen.history.collect.people import CollectedPerson, people_in
+from prefgen.history.collect.pick_a_pic import PickAPic
+
+__all__ = [
+    "Batch",
+    "CollectedPerson",
+    "Dropped",
+    "Entry",
+    "PickAPic",
+    "Quality",
+    "Rules",
+    "Seen",
+    "Source",
+    "collect",
+    "people_in",
+]
