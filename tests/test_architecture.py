@@ -27,6 +27,9 @@ FENCES = {
     "peft": {"mllm"},
     "diffusers": {"adapter", "diffusion", "pipeline", "benchmark", "recipes"},
     "typer": {"cli"},
+    "pyarrow": {"history"},
+    "webdataset": {"history"},
+    "datasets": {"history"},
 }
 
 
