@@ -2,7 +2,8 @@
 
     python benchmarks/pick_a_pic_memory.py -o results/pick_a_pic_memory.json
 
-Needs the extra `data`. Rows have Pick-a-Pic's columns and tiny JPEGs (32 px, under 1 KB); every twentieth row is a tie. Peak memory is what the operating system says of the whole process (ru_maxrss).
+Needs the extra `data`. Rows have Pick-a-Pic's columns and tiny JPEGs (32 px, under 1 KB); every twentieth row is a tie.
+Peak memory is what the operating system says of the whole process (ru_maxrss), the imports of torch included.
 """
 
 from __future__ import annotations

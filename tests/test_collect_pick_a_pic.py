@@ -134,11 +134,13 @@ def test_users_need_enough_on_both_sides_and_their_pictures_go_with_them(tmp_pat
     assert stored == {hashlib.sha256(picture(1000 + number)).hexdigest() for number in range(8)}
 
 
-def test_nobody_left_says_what_to_do_and_where_the_counts_are(tmp_path: Path) -> None:
+def test_nobody_left_says_what_to_do_and_other_limits_need_no_new_reading(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nobody is left of 3 users") as caught:
         collected(tmp_path, steady_choices(), Rules(min_liked=50))
     assert "--min-liked" in str(caught.value)
     assert json.loads((tmp_path / "out" / "counts.json").read_text())["4 keep"] == {"users with too few pictures": 3}
+    head = collect(PickAPic([tmp_path / "raw"], rows_at_once=4), tmp_path / "out", ANYBODY, say=quiet)
+    assert head["counts"]["4 keep"]["users"] == 3  # type: ignore[index]
 
 
 def test_counts_are_said_step_by_step_and_saved(tmp_path: Path) -> None:
@@ -265,7 +267,8 @@ def test_a_killed_process_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) -> 
     for n_batches in (5, 9, 14):
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert process.stdout is not None
-        starts.append(int([process.stdout.readline() for _ in range(n_batches)][0]))
+        told = [process.stdout.readline() for _ in range(n_batches)]
+        starts.append(int(told[0]))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         process.stdout.close()

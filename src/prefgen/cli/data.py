@@ -1,4 +1,4 @@
-"""Verbs that bring people's opinions in: data pick-a-pic, prefbench, frames, folders, unpack, agents, manifest, shards."""
+"""Verbs that bring people's opinions in: data pick-a-pic, prefbench, frames, folders, agents and so on."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from prefgen.cli.options import Json, given_path
 from prefgen.cli.output import emit, log_to_stderr, note
 
 if TYPE_CHECKING:
+    from prefgen.agents.writers import Writer
     from prefgen.history.collect import Source
 
 app = typer.Typer(rich_markup_mode=None)
@@ -113,6 +114,83 @@ def folders(
 
 
 @app.command()
+def join(
+    paths: Annotated[list[Path], typer.Argument(parser=given_path, metavar="FOLDER", help="Folders of people.")],
+    out: Out,
+    apart: Annotated[
+        bool, typer.Option("--apart", help="Put the folder's name before each user's: equal names are not one person.")
+    ] = False,
+    min_liked: MinLiked = 1,
+    min_disliked: MinDisliked = 0,
+    min_side_px: MinSide = 64,
+    train: Train = 0.8,
+    validation: Validation = 0.1,
+    test: Test = 0.1,
+    json_: Json = False,
+) -> None:
+    """Folders of people into one: shards of a run, or real and simulated people together."""
+    from prefgen.history.collect import PeopleFolders
+
+    source = PeopleFolders(paths, apart=apart)
+    _collect(source, out, (min_liked, min_disliked, min_side_px), (train, validation, test), json_)
+
+
+@app.command()
+def agents(
+    out: Out,
+    n_people: Annotated[int, typer.Option("--people", min=1, help="How many simulated people.")],
+    painter: Annotated[
+        str, typer.Option("--painter", help="procedural, or a diffusers pipeline: a folder or a hub name.")
+    ] = "procedural",
+    side_px: Annotated[int, typer.Option("--side-px", min=16, help="The pictures' side.")] = 64,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Sampling steps of a pipeline.")] = 30,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures a pipeline paints at once.")] = 4,
+    device: Annotated[str, typer.Option("--device", help="Where a pipeline or local language model runs.")] = "cpu",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="A pipeline's numbers: float32, float16, bfloat16.")
+    ] = "float32",
+    llm_url: Annotated[
+        str | None, typer.Option("--llm-url", help="Profiles from an OpenAI-compatible endpoint, such as http://…/v1.")
+    ] = None,
+    llm: Annotated[
+        str | None, typer.Option("--llm", help="The endpoint's model; without --llm-url a local one by folder or name.")
+    ] = None,
+    shard: Annotated[str, typer.Option("--shard", help="1/8: of eight equal shares the first.")] = "1/1",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, other people.")] = 0,
+    min_liked: MinLiked = 1,
+    min_disliked: MinDisliked = 1,
+    train: Train = 0.8,
+    validation: Validation = 0.1,
+    test: Test = 0.1,
+    json_: Json = False,
+) -> None:
+    """Simulated people: profiles sampled or written by a language model, pictures painted. Goes on after a kill.
+
+    A key for the endpoint is read from PREFGEN_LLM_API_KEY and kept nowhere.
+    """
+    log_to_stderr()
+    from prefgen.recipes.agents_at_scale import AgentPeople, DiffusersPainter, ProceduralPainter
+
+    paints = (
+        ProceduralPainter(side_px=side_px)
+        if painter == "procedural"
+        else DiffusersPainter(
+            painter, side_px=side_px, n_steps=steps, batch_size=batch_size, device=device, dtype=dtype
+        )
+    )
+    place, n_shards = _shard(shard)
+    source = AgentPeople(
+        n_people=n_people,
+        painter=paints,
+        writer=_writer(llm_url, llm, device),
+        seed=seed,
+        shard=place,
+        n_shards=n_shards,
+    )
+    _collect(source, out, (min_liked, min_disliked, min(side_px, 64)), (train, validation, test), json_)
+
+
+@app.command()
 def unpack(paths: Sources, out: Out, json_: Json = False) -> None:
     """Unpack archives of pictures safely: tars, or the parts of one. Links, ways out, bombs and pickles are refused."""
     log_to_stderr()
@@ -137,9 +215,7 @@ def people(folder: Folder, json_: Json = False) -> None:
 def manifest(
     folder: Folder,
     user: Annotated[str, typer.Option("--user", help="Whose: a user_id that `prefgen data people` lists.")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", parser=given_path, metavar="JSONL", help="A file inside FOLDER.")
-    ],
+    out: Annotated[Path, typer.Option("--out", "-o", parser=given_path, metavar="JSONL", help="A file inside FOLDER.")],
 ) -> None:
     """One person's history as a manifest for --manifest of every other verb. It lies in FOLDER, as do its pictures."""
     log_to_stderr()
@@ -168,6 +244,28 @@ def shards(
 
     paths = [str(path) for path in write_shards(folder, out, people_per_shard=people_per_shard)]
     emit({"shards": paths}, as_json=json_, lines=paths)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """`2/8` as (1, 8)."""
+    from prefgen.core import InputError
+
+    place, _, n_shards = text.partition("/")
+    if not (place.isdigit() and n_shards.isdigit() and 1 <= int(place) <= int(n_shards)):
+        raise InputError(f"expected a shard such as 1/8, got {text!r}")
+    return int(place) - 1, int(n_shards)
+
+
+def _writer(url: str | None, name: str | None, device: str) -> Writer | None:
+    """Who writes profiles, or None: they are sampled."""
+    from prefgen.agents.writers import EndpointWriter, LocalWriter
+    from prefgen.core import InputError
+
+    if url is None:
+        return None if name is None else LocalWriter(name, device=device)
+    if name is None:
+        raise InputError("expected the endpoint's model", hint="--llm NAME beside --llm-url")
+    return EndpointWriter(url, name)
 
 
 def _told(person: Any) -> dict[str, object]:

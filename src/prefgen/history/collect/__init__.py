@@ -8,6 +8,7 @@ from prefgen.history.collect.checked import Quality
 from prefgen.history.collect.collecting import Rules, collect
 from prefgen.history.collect.entries import Batch, Dropped, Entry, Seen, Source
 from prefgen.history.collect.frames import Frames
+from prefgen.history.collect.joined import PeopleFolders
 from prefgen.history.collect.people import CollectedPerson, people_in
 from prefgen.history.collect.person_folders import PersonFolders
 from prefgen.history.collect.pick_a_pic import PickAPic
@@ -21,6 +22,7 @@ __all__ = [
     "Dropped",
     "Entry",
     "Frames",
+    "PeopleFolders",
     "PersonFolders",
     "PickAPic",
     "PrefBenchRelease",

@@ -51,11 +51,12 @@ def collect(
     """
     rules = rules or Rules()
     split_of("", train=rules.train, validation=rules.validation, test=rules.test)  # wrong shares are told before hours
-    description = {"source": source.describe(), "rules": asdict(rules)}
+    told = source.describe()
+    description = {"source": told, "rules": asdict(rules)}
     if (out / "data.json").exists():
         return _finished(out, description)
     _refuse_other(out)
-    index = Index(out, description, rules.quality)
+    index = Index(out, told, rules.quality, asdict(rules))
     try:
         if not _read(source, index, say, max_batches):
             return {}

@@ -49,7 +49,9 @@ class Frames:
             part = f"{place}:{path.name}"
             n_done = done.get(part, 0)
             rows = self._rows(path)
-            entries = (entry for index, row in enumerate(rows) for entry in self._entries(row, f"{path.name}, row {index}"))
+            entries = (
+                entry for index, row in enumerate(rows) for entry in self._entries(row, f"{path.name}, row {index}")
+            )
             yield from in_batches(part, entries, 2, n_done)
 
     def _rows(self, path: Path) -> Iterator[Mapping[str, Any]]:

@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 
@@ -40,13 +41,17 @@ Opinion = tuple[str, int, "int | None", str, "str | None", "float | None", str, 
 class Index:
     """The opinions collected so far. `folder` gets `images/`; the index itself lies in `folder/.work`."""
 
-    def __init__(self, folder: Path, description: Mapping[str, object], quality: Quality) -> None:
+    def __init__(
+        self, folder: Path, source: Mapping[str, object], quality: Quality, rules: Mapping[str, object] | None = None
+    ) -> None:
         self.folder, self.quality = folder, quality
+        read = {"source": source, "quality": asdict(quality)}
+        self._as_read, self._as_kept = (json.dumps(told, sort_keys=True) for told in (read, {**read, "rules": rules}))
         self.path = folder / ".work" / "index.sqlite"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.database = sqlite3.connect(self.path, timeout=0.2, isolation_level=None)
         try:
-            self._open(json.dumps(description, sort_keys=True))
+            self._open()
         except sqlite3.DatabaseError as error:
             self.database.close()
             if "locked" in str(error):
@@ -58,7 +63,7 @@ class Index:
             self.database.close()
             raise
 
-    def _open(self, description: str) -> None:
+    def _open(self) -> None:
         for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}"):
             self.database.execute(f"PRAGMA {pragma}")
         self.database.execute("BEGIN IMMEDIATE")
@@ -66,8 +71,8 @@ class Index:
         self.database.executescript(_TABLES)
         found = self.database.execute("SELECT description FROM run").fetchone()
         if found is None:
-            self.database.execute("INSERT INTO run VALUES (?)", (description,))
-        elif found[0] != description:
+            self.database.execute("INSERT INTO run VALUES (?)", (self._as_read,))
+        elif found[0] not in (self._as_read, self._as_kept):
             raise InputError(
                 f"{self.folder} holds an unfinished run of other sources or settings",
                 hint="repeat that command, or give another folder",
@@ -102,7 +107,8 @@ class Index:
         self.database.execute("COMMIT")
 
     def people(self) -> Iterator[tuple[str, list[Opinion]]]:
-        """Every user, in the order of their names, with all their opinions in the order met."""
+        """Every user, in the order of their names, with all their opinions in the order met. No picture is kept yet."""
+        self.database.execute("UPDATE pictures SET kept = 0 WHERE kept")
         for user, opinions in groupby(self.database.execute(_OPINIONS), key=lambda row: row[0]):
             yield user, list(opinions)
 
@@ -117,7 +123,8 @@ class Index:
         )
 
     def remove_unkept(self) -> int:
-        """Deletes the files of pictures that nobody kept needs; returns how many are kept."""
+        """Deletes the files of pictures that nobody kept needs; returns how many stay. From then on the rules stand."""
+        self.database.execute("UPDATE run SET description = ?", (self._as_kept,))
         for (path,) in self.database.execute("SELECT path FROM pictures WHERE NOT kept"):
             (self.folder / path).unlink(missing_ok=True)
         return self.database.execute("SELECT count(*) FROM pictures WHERE kept").fetchone()[0]

@@ -150,7 +150,7 @@ def _person(data: bytes, root: Path, split: Split) -> CollectedPerson:
 
 
 class ShardWriter:
-    """People as lines, `n_per_shard` a file; files are unfinished (`.part`) until they are full or `close` is called."""
+    """People as lines, `n_per_shard` a file; files are unfinished (`.part`) until full or until `close`."""
 
     def __init__(self, root: Path, n_per_shard: int) -> None:
         self.root, self.n_per_shard = root, n_per_shard

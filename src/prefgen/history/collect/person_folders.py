@@ -19,11 +19,15 @@ class PersonFolders:
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
-            raise InputError(f"{picture_name(root)} is not a folder", hint="give the folder that holds one folder a person")
+            raise InputError(
+                f"{picture_name(root)} is not a folder", hint="give the folder that holds one folder a person"
+            )
         self.root = root
         self.people = sorted(path for path in root.iterdir() if path.is_dir() and any(_sides(path)))
         if not self.people:
-            raise InputError(f"nobody in {picture_name(root)}", hint="a person is a folder with likes/ and dislikes/ in it")
+            raise InputError(
+                f"nobody in {picture_name(root)}", hint="a person is a folder with likes/ and dislikes/ in it"
+            )
 
     def describe(self) -> dict[str, object]:
         """The people, and how many pictures each has."""

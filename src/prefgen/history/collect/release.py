@@ -34,7 +34,9 @@ class PrefBenchRelease:
         self.files, self.images, self.records_at_once = files, images, records_at_once
         self.attributes = {} if attributes is None else _attributes(attributes)
         if not images.is_dir():
-            raise InputError(f"{picture_name(images)} is not a folder", hint="unpack the tars first: prefgen data unpack")
+            raise InputError(
+                f"{picture_name(images)} is not a folder", hint="unpack the tars first: prefgen data unpack"
+            )
 
     def describe(self) -> dict[str, object]:
         """The files with their sizes, and how many users have attributes."""

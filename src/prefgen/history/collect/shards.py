@@ -1,4 +1,4 @@
-"""A folder of people as WebDataset tars: a person a sample, `json` with the rows and `0.jpg`, `1.jpg`, … in their order.
+"""A folder of people as WebDataset tars: a person a sample, `json` with the rows, then `0.jpg`, `1.jpg`, …
 
 Written with the webdataset library, the same bytes for the same folder; a killed run writes only what is missing.
 """

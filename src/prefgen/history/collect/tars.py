@@ -23,7 +23,13 @@ from prefgen.history.tables import naming
 
 _PICTURES = {"png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm"}
 _SIDE_FILES = {"json", "jsonl", "txt", "csv"}
-_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_JSON_BYTES = 2 << 30
 MAX_RATIO = 20
@@ -62,11 +68,13 @@ def archives_in(paths: Sequence[Path]) -> list[list[Path]]:
     files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     archives: dict[str, list[Path]] = {}
     for file in files:
-        part = _PART.fullmatch(file.name)
+        part = None if _WHOLE.fullmatch(file.name) else _PART.fullmatch(file.name)
         if part or _WHOLE.fullmatch(file.name):
             archives.setdefault(str(file.with_name(part.group(1)) if part else file), []).append(file)
     if not archives:
-        raise InputError(f"no .tar in {', '.join(picture_name(path) for path in paths)}", hint="give tars, or parts of one")
+        raise InputError(
+            f"no .tar in {', '.join(picture_name(path) for path in paths)}", hint="give tars, or parts of one"
+        )
     return [sorted(parts, key=_part_order) for _, parts in sorted(archives.items())]
 
 
@@ -124,7 +132,9 @@ def _unpack_one(parts: Sequence[Path], out: Path, counts: Counter[str]) -> None:
             for member in archive:
                 n_bytes += max(member.size, 0)
                 if n_bytes > bound:
-                    raise DataError(f"more than {bound:,} bytes come out", hint="this is no archive of pictures; leave it out")
+                    raise DataError(
+                        f"more than {bound:,} bytes come out", hint="this is no archive of pictures; leave it out"
+                    )
                 if member.isdir():
                     continue
                 counts[_member(archive, member, out)] += 1
@@ -141,7 +151,9 @@ def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, out: Path) -> str
     name = member.name if member.name.isprintable() else repr(member.name)
     with naming(f"member {name[:200]}"):
         if not member.isreg() or member.issparse():
-            raise DataError("neither a file nor a folder", hint="links and devices are not unpacked; leave the archive out")
+            raise DataError(
+                "neither a file nor a folder", hint="links and devices are not unpacked; leave the archive out"
+            )
         refuse_pickle(PurePosixPath(member.name).name)
         suffix = PurePosixPath(member.name).suffix[1:].lower()
         if suffix not in _PICTURES | _SIDE_FILES:
