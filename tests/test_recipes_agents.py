@@ -78,7 +78,7 @@ class Plain:
         return {"painter": "plain"}
 
     def paint(self, scenes: Sequence[Scene]) -> list[Image.Image]:
-        ramp = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
+        ramp = (np.arange(64 * 64 * 3) % 256).astype(np.uint8).reshape(64, 64, 3)
         return [Image.fromarray(ramp) for _ in scenes]
 
 

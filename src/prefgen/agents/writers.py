@@ -5,6 +5,7 @@ The key comes from the environment alone and goes into one header; no message, l
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import time
@@ -104,7 +105,7 @@ class EndpointWriter:
                 told = f"status {error.code}"
                 if error.code not in _WORTH_ANOTHER_TRY:
                     break
-            except (urllib.error.URLError, OSError, DataError) as error:
+            except (urllib.error.URLError, http.client.HTTPException, OSError, DataError) as error:
                 told = self._without_key(str(getattr(error, "reason", error)))
         raise ModelError(
             f"the endpoint gave no answer: {told}", hint=f"check the address, the model, and {KEY_VARIABLE}"

@@ -21,6 +21,7 @@ from prefgen.agents.profiles import person_of
 from prefgen.agents.writers import Writer, written_taste
 from prefgen.core import ConfigError, ModelError, Side, torch_generator
 from prefgen.history.collect import Batch, Entry, Seen
+from prefgen.pipeline.loading import dtype_named
 
 DAYS = 30
 """Days from a history's first to its last picture."""
@@ -72,11 +73,11 @@ class DiffusersPainter:
         device: str = "cpu",
         dtype: str = "float32",
     ) -> None:
-        import torch
         from diffusers import DiffusionPipeline
 
+        numbers = dtype_named(dtype)
         try:
-            pipe: Any = DiffusionPipeline.from_pretrained(name, dtype=getattr(torch, dtype), use_safetensors=True)
+            pipe: Any = DiffusionPipeline.from_pretrained(name, torch_dtype=numbers, use_safetensors=True)
         except (OSError, ValueError) as error:
             raise ModelError(f"{name} cannot be loaded as a pipeline: {str(error).splitlines()[0]}") from error
         pipe.set_progress_bar_config(disable=True)
