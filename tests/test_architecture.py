@@ -29,6 +29,9 @@ FENCES = {
     "typer": {"cli"},
     "ray": {"recipes"},
     "accelerate": {"recipes"},
+    "pyarrow": {"history"},
+    "webdataset": {"history"},
+    "datasets": {"history"},
 }
 
 
