@@ -29,7 +29,7 @@ FENCES = {
     "typer": {"cli"},
     "ray": {"recipes"},
     "accelerate": {"recipes"},
-    "pyarrow": {"history"},
+    "pyarrow": {"history", "recipes"},
     "webdataset": {"history"},
     "datasets": {"history"},
 }
