@@ -27,6 +27,11 @@ FENCES = {
     "peft": {"mllm"},
     "diffusers": {"adapter", "diffusion", "pipeline", "benchmark", "recipes"},
     "typer": {"cli"},
+    "ray": {"recipes"},
+    "accelerate": {"recipes"},
+    "pyarrow": {"history", "recipes"},
+    "webdataset": {"history"},
+    "datasets": {"history"},
 }
 
 

@@ -9,7 +9,7 @@ import warnings
 
 import typer
 
-from prefgen.cli import exporting, generating, measuring, profiles, study, training
+from prefgen.cli import data, embedding, exporting, generating, measuring, profiles, study, training
 
 app = typer.Typer(
     name="prefgen",
@@ -25,11 +25,13 @@ app.add_typer(profiles.app, name="profile", help="Make, look at, change and shar
 app.command()(profiles.explain)
 app.command()(profiles.rank)
 app.command()(exporting.export)
+app.command()(embedding.embed)
 app.command()(measuring.bench)
 app.command()(measuring.probe)
 app.command()(measuring.info)
 app.add_typer(study.app, name="study", help="Ask people blindly which of two methods' pictures they prefer.")
 app.command()(training.train)
+app.add_typer(data.app, name="data", help="Bring people's opinions in from datasets, folders or simulated people.")
 
 PERSONS_MISTAKE, OUR_MISTAKE, STOPPED = 2, 1, 130
 

@@ -31,14 +31,26 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A number of the preset, as NAME=VALUE; may be given again.")
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes",
+            min=1,
+            help="How many processes the launcher was asked for: refuse to run with another number.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     json_: Json = False,
 ) -> None:
-    """Train the whole chain, stage by stage. What is done is skipped, what was broken off is resumed."""
+    """Train the whole chain, stage by stage. What is done is skipped, what was broken off is resumed.
+
+    On several processes: torchrun --nproc_per_node N -m prefgen train ... (docs/scale.md).
+    """
     log_to_stderr()
     from prefgen.core import ConfigError, nearest_hint
     from prefgen.pipeline.loading import folder_of
     from prefgen.recipes.presets import preset_named
+    from prefgen.recipes.ranks import is_first
     from prefgen.recipes.train import STAGES
     from prefgen.recipes.train import train as run
 
@@ -54,5 +66,7 @@ def train(
         emit({**plan, "dry_run": True}, as_json=json_, lines=lines)
         return
     begin = None if start is None else folder_of(start)
-    done = run(size, work=work, out=out, only=stage, max_minutes=max_minutes, start=begin)
+    done = run(size, work=work, out=out, only=stage, max_minutes=max_minutes, start=begin, n_processes=processes)
+    if not is_first():
+        return
     emit({**plan, "done": done}, as_json=json_, lines=["done" if done else "unfinished: the same command resumes"])

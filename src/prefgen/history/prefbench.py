@@ -48,6 +48,17 @@ def histories_from_prefbench(
         InputError: a file or picture cannot be read, or its path leads out of `images_root`.
     """
     file = Path(path)
+    rows, name = layout_of(file), picture_name(file)
+    root = Path(images_root) if images_root is not None else file.parent
+    return _records(rows, root, name)
+
+
+def layout_of(file: Path) -> list[dict]:
+    """The records of a PrefBench file as JSON, the layout of all of them checked.
+
+    Raises:
+        DataError, InputError: as `histories_from_prefbench`.
+    """
     name = picture_name(file)
     text = read_text(file)
     with naming(name):
@@ -57,8 +68,7 @@ def histories_from_prefbench(
     for index, row in enumerate(rows):
         with naming(f"{name}, record {index}"):
             _check_layout(row)
-    root = Path(images_root) if images_root is not None else file.parent
-    return _records(rows, root, name)
+    return rows
 
 
 def write_prefbench(records: Iterable[PrefBenchRecord], path: str | os.PathLike[str]) -> Path:

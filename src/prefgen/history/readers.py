@@ -54,8 +54,8 @@ def history_from_folders(
     """
     items: list[HistoryItem] = []
     for folder, (_, side) in zip((liked, disliked), _SIDES):
-        paths = _pictures_in(Path(folder)) if folder is not None else []
-        items += [item_from(path, side, prompt=_prompt_beside(path), longest_px=longest_px) for path in paths]
+        paths = pictures_in(Path(folder)) if folder is not None else []
+        items += [item_from(path, side, prompt=prompt_beside(path), longest_px=longest_px) for path in paths]
     refuse_conflicts(items)
     folders = [picture_name(folder) for folder in (liked, disliked) if folder is not None]
     return settle(items, origin=" and ".join(folders) or "a history without folders")
@@ -150,7 +150,12 @@ def _of_length(values: object, name: str, n_expected: int, what: str) -> list[ob
     return listed
 
 
-def _pictures_in(folder: Path) -> list[Path]:
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files of a folder by name; hidden files, subfolders and side files are passed over.
+
+    Raises:
+        InputError: there is no such folder.
+    """
     name = picture_name(folder)
     if not folder.exists():
         raise InputError(f"the folder {name} does not exist", hint="check the path")
@@ -167,7 +172,12 @@ def _passed_over(path: Path) -> bool:
     return path.name.startswith(".") or path.suffix.lower() in _SIDECARS + _LEFTOVERS or path.is_dir()
 
 
-def _prompt_beside(path: Path) -> str | None:
+def prompt_beside(path: Path) -> str | None:
+    """The text of `fox.txt` beside `fox.png`, or None.
+
+    Raises:
+        InputError: it is not UTF-8.
+    """
     sidecar = path.with_suffix(".txt")
     if not sidecar.is_file():
         return None

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from prefgen.core import History, ModelError, Side
+from prefgen.core import ConfigError, History
+from prefgen.mllm.budget import check_fits, set_picture_budget
 from prefgen.mllm.capture import captured_layers, language_model
-from prefgen.mllm.chat import answer_token, chat_frame, pictures_in
-from prefgen.mllm.packing import Branch, Pack, PackedBatch, pack, run_packed
+from prefgen.mllm.chat import answer_tokens, chat_frame, pictures_in
+from prefgen.mllm.families import family_of, image_token_of, why_not_packed
+from prefgen.mllm.loading import beside, load_pair
+from prefgen.mllm.lora import load_lora
+from prefgen.mllm.packing import Branch, Pack, PackedBatch, one_question_each, pack
+from prefgen.mllm.reading import grid_positions, run_packed
+from prefgen.mllm.states import SIDES, HistoryStates, SideStates, side_weights
 from prefgen.mllm.vision import VisionCache
 from prefgen.mllm.wording import (
     DISLIKES_QUESTION,
@@ -29,36 +35,18 @@ from prefgen.mllm.wording import (
     word_question,
 )
 
-SIDES: tuple[Side, Side] = ("like", "dislike")
-MAX_BRANCHES = 64
-"""Questions read at once about one history."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SideStates:
-    """Hidden states of one side: `last` at the last token of its question, `mean` over its picture tokens by weight.
-
-    Float [n_states, d] for one history, [batch, n_states, d] for several; n_states follows the states asked for (by
-    default the embeddings and every layer's output). `mean` is zero where the side holds no picture.
-    """
-
-    last: Tensor
-    mean: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class HistoryStates:
-    """Hidden states of both sides."""
-
-    like: SideStates
-    dislike: SideStates
+_LOG = logging.getLogger(__name__)
+MAX_BRANCHES, MAX_ROWS = 64, 4
+"""Questions read at once about one history: in one row, or in a row each."""
+Reading = Literal["packed", "plain"]
 
 
 class PreferenceMLLM:
     """A vision-language model that reads a person's liked and disliked pictures.
 
-    Model and processor are any pair of transformers' `AutoModelForImageTextToText` and `AutoProcessor` whose image
-    tokens stand in the text in picture order; nothing here depends on their size.
+    Model and processor are a pair of transformers' `AutoModelForImageTextToText` and `AutoProcessor` of one of the
+    families of `prefgen.mllm.families`; nothing here depends on their size. `reading` is "packed" where many questions
+    share one row, and "plain", a row each, where a model's attention does not let them (`reading_reason` says why).
     """
 
     def __init__(
@@ -70,37 +58,72 @@ class PreferenceMLLM:
         word_temperature: float | None = None,
         words: Sequence[tuple[str, str]] = (),
         cache_size: int = 1024,
+        context_tokens: int | None = None,
+        reading: Reading | None = None,
     ) -> None:
         self.model, self.processor = model.eval(), processor
+        self.family = family_of(model.config)
         self.temperature, self.word_temperature = temperature, word_temperature or temperature
         self.words = tuple(words)
-        self.frame = chat_frame(processor)
-        self.yes_no = tuple(answer_token(processor, self.frame, word) for word in ("Yes", "No"))
-        if self.yes_no[0] == self.yes_no[1]:
-            raise ModelError("expected Yes and No to be different tokens, got the same")
-        self.image_token = getattr(model.config, "image_token_id", None) or model.config.image_token_index
-        self.vision = VisionCache(model, processor, cache_size)
+        self.frame = chat_frame(processor, self.family.placeholder)
+        self.yes_no = answer_tokens(processor, self.frame, ("Yes", "No"))
+        self.image_token = image_token_of(model.config)
+        self.vision = VisionCache(model, processor, cache_size, self.frame.image)
+        self.context_tokens = context_tokens or int(model.config.get_text_config().max_position_embeddings)
+        self.reading_reason = why_not_packed(model.config)
+        self.reading: Reading = self._reading(reading)
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32, **kwargs: Any
+        cls,
+        name: str | Path,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        max_side_px: int | None = None,
+        image_tokens: int | None = None,
+        split_images: bool = False,
+        context_tokens: int | None = None,
+        attention: str | None = None,
+        four_bit: bool = False,
+        gradient_checkpointing: bool = False,
+        lora: str | Path | None = None,
+        **kwargs: Any,
     ) -> PreferenceMLLM:
         """Loads a folder (or a hub name); `calibration.json` and `words.json` are read where they lie beside it.
 
-        Raises:
-            ModelError: nothing that can be loaded lies there.
-        """
-        from transformers import AutoModelForImageTextToText, AutoProcessor
+        Args:
+            max_side_px: pictures are read no larger; `image_tokens`: nor take more tokens; `split_images`: Idefics and
+                SmolVLM also look at a picture's parts. See `set_picture_budget`.
+            context_tokens: longest prompt that is read, by default what the model's config says.
+            attention: "sdpa" (what transformers takes by itself), "eager" or "flash_attention_2".
+            four_bit: quantise weights to four bits with bitsandbytes, as QLoRA does.
+            gradient_checkpointing: in training, recompute layers instead of keeping their activations.
+            lora: a folder of LoRA weights in PEFT's format.
 
-        try:
-            model: Any = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **kwargs)
-            model = model.to(device)
-            processor = AutoProcessor.from_pretrained(name, **kwargs)
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(
-                f"expected a vision-language model in {name}, got {type(error).__name__}: {error}"
-            ) from error
-        return cls(model, processor, **_beside(Path(name)))
+        Raises:
+            ModelError: nothing that can be loaded lies there, or an extra is not installed.
+            ConfigError: a picture budget that the family cannot keep.
+        """
+        model, processor, family = load_pair(
+            name, device=device, dtype=dtype, attention=attention, four_bit=four_bit, **kwargs
+        )
+        set_picture_budget(
+            processor, family, max_side_px=max_side_px, image_tokens=image_tokens, split_images=split_images
+        )
+        if gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if lora is not None:
+            model = load_lora(model, lora).get_base_model()
+        return cls(model, processor, context_tokens=context_tokens, **beside(Path(name)))
+
+    def _reading(self, wanted: Reading | None) -> Reading:
+        if wanted not in (None, "packed", "plain") or (wanted == "packed" and self.reading_reason):
+            raise ConfigError(f"expected reading 'packed' or 'plain', got {wanted!r}", hint=self.reading_reason or None)
+        if not self.reading_reason:
+            return wanted or "packed"
+        _LOG.warning("questions are read one row each, which is slower: %s", self.reading_reason)
+        return "plain"
 
     @property
     def n_states(self) -> int:
@@ -152,12 +175,12 @@ class PreferenceMLLM:
             for items, (likes, dislikes) in zip(histories, notes or [((), ())] * len(histories))
         ]
         batch, features = self._batch(packs)
-        weights = self._side_weights(batch, features, histories)
-        rows = torch.arange(len(histories))[:, None]
-        ends = torch.tensor([[batch.ends[r, k] for k in (0, 1)] for r in range(len(histories))])
+        rows, ends = (index.view(len(histories), 2) for index in batch.question_ends())
+        weights = side_weights(batch, rows[:, 0].tolist(), histories, self.image_token)
 
         def pool(state: Tensor) -> Tensor:
-            return torch.cat([state[rows, ends].float(), weights @ state.float()], 1)
+            own = state if len(state) == len(histories) else state[rows[:, 0]]
+            return torch.cat([state[rows, ends].float(), weights @ own.float()], 1)
 
         with captured_layers(self.model, wanted, pool) as taken:
             run_packed(self.model, batch, features)
@@ -183,7 +206,7 @@ class PreferenceMLLM:
     @torch.no_grad()
     def choose(self, history: History, image_a: Image.Image, image_b: Image.Image) -> float:
         """P(this person likes `image_a` better than `image_b`), both orders averaged."""
-        first, second = (answer_token(self.processor, self.frame, word) for word in ("First", "Second"))
+        first, second = answer_tokens(self.processor, self.frame, ("First", "Second"))
         told = history_parts(told_from(history))
         logits = self._branch_logits(told, [choice_question(image_a, image_b), choice_question(image_b, image_a)])
         a, b = (logits[:, first] - logits[:, second]).tolist()
@@ -227,12 +250,14 @@ class PreferenceMLLM:
         What intra-user probes read: the last token before the answer, the history told once.
         """
         wanted = list(range(self.n_states)) if states is None else list(states)
-        branches = tuple(Branch(question=like_question(image)) for image in images)
-        batch, features = self._batch([Pack(history=history_parts(told_from(history)), branches=branches)])
-        ends = [batch.ends[0, k] for k in range(len(branches))]
-        with captured_layers(self.model, wanted, lambda state: state[0, ends].float()) as taken:
-            run_packed(self.model, batch, features)
-        return torch.stack([taken[k] for k in wanted], 1)
+        told, found = history_parts(told_from(history)), []
+        for branches in self._portions([like_question(image) for image in images], len(images)):
+            batch, features = self._batch([Pack(history=told, branches=branches)])
+            rows, ends = batch.question_ends()
+            with captured_layers(self.model, wanted, lambda s, at=(rows, ends): s[at].float()) as taken:
+                run_packed(self.model, batch, features)
+            found.append(torch.stack([taken[k] for k in wanted], 1))
+        return torch.cat(found) if found else torch.zeros(0, len(wanted), self.width)
 
     def _yes_margins(self, told: Parts, questions: list[Parts]) -> Tensor:
         logits = self._branch_logits(told, questions)
@@ -241,52 +266,33 @@ class PreferenceMLLM:
     @torch.no_grad()
     def _branch_logits(self, told: Parts, questions: list[Parts]) -> Tensor:
         """Logits [n_questions, vocabulary] of each answer's first token."""
-        rows = []
-        for start in range(0, len(questions), MAX_BRANCHES):
-            branches = tuple(Branch(question=question) for question in questions[start : start + MAX_BRANCHES])
+        found = []
+        for branches in self._portions(questions):
             batch, features = self._batch([Pack(history=told, branches=branches)])
             hidden = run_packed(self.model, batch, features)
-            rows.append(self.model.lm_head(hidden[0, [batch.ends[0, k] for k in range(len(branches))]]).float().cpu())
-        return torch.cat(rows) if rows else torch.zeros(0, self.model.config.get_text_config().vocab_size)
+            found.append(self.model.lm_head(hidden[batch.question_ends()]).float().cpu())
+        return torch.cat(found) if found else torch.zeros(0, self.model.config.get_text_config().vocab_size)
+
+    def _portions(self, questions: list[Parts], n_packed: int = MAX_BRANCHES) -> list[tuple[Branch, ...]]:
+        """As many questions as are read at once, portion by portion."""
+        most = n_packed if self.reading == "packed" else MAX_ROWS
+        asked = [Branch(question=question) for question in questions]
+        return [tuple(asked[start : start + most]) for start in range(0, len(asked), most)]
 
     def _batch(self, packs: list[Pack]) -> tuple[PackedBatch, Tensor]:
-        batch = pack(self.processor, self.frame, packs).to(self.model.device)
-        tokens = self.vision.tokens(batch.pictures)
-        features = torch.cat(tokens).to(self.model.dtype) if tokens else torch.zeros(0, self.width)
-        return batch, features
-
-    def _side_weights(self, batch: PackedBatch, features: Tensor, histories: Sequence[Sequence[Told]]) -> Tensor:
-        """[batch, 2, s]: what each token counts in the mean of the likes and of the dislikes."""
-        places = batch.input_ids == self.image_token
-        n_pictures = max(len(batch.pictures), 1)
-        per_picture = len(features) // n_pictures
-        weights = torch.zeros(len(histories), 2, batch.input_ids.shape[1], device=places.device)
-        for r, items in enumerate(histories):
-            at = places[r].nonzero()[:, 0]
-            ordered = [item for side in SIDES for item in items if item.side == side]
-            for i, item in enumerate(ordered):
-                weights[r, SIDES.index(item.side), at[i * per_picture : (i + 1) * per_picture]] = item.weight
-        return weights / weights.sum(-1, keepdim=True).clamp_min(1e-12)
-
-
-def plain_logits(mllm: PreferenceMLLM, histories: Sequence[History], questions: Sequence[Parts]) -> Tensor:
-    """The reference path of every family: one padded row per question, pixels in, logits [n, vocabulary] out.
-
-    Slower than the packed reading (nothing is shared or cached), and its measure: both must agree.
-    """
-    parts = [[*history_parts(told_from(h)), *question] for h, question in zip(histories, questions)]
-    images = [[image.convert("RGB") for image in pictures_in(p)] for p in parts]
-    texts = [mllm.frame.prompt(p) for p in parts]
-    inputs = mllm.processor(text=texts, images=images, padding=True, return_tensors="pt").to(mllm.model.device)
-    with torch.no_grad():
-        return mllm.model(**inputs, use_cache=False, logits_to_keep=1).logits[:, -1].float().cpu()
-
-
-def _beside(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if (folder / "calibration.json").is_file():
-        raw = json.loads((folder / "calibration.json").read_text())
-        found |= {k: float(v) for k, v in raw.items() if k in ("temperature", "word_temperature")}
-    if (folder / "words.json").is_file():
-        found["words"] = [(entry["word"], entry["family"]) for entry in json.loads((folder / "words.json").read_text())]
-    return found
+        """The batch, and its pictures' tokens [n, d]."""
+        plain = self.reading == "plain"
+        packs = one_question_each(packs) if plain else packs
+        pictures = [p for one in packs for parts in (one.history, *(b.question for b in one.branches)) for p in parts]
+        seen = self.vision.seen(pictures_in(pictures))
+        texts = [picture.text for picture in seen if picture.text is not None]
+        written = None if self.family.wording == "processor" else texts
+        batch = pack(self.processor, self.frame, packs, seen=written, plain=plain).to(self.model.device)
+        check_fits(batch.n_longest, self.context_tokens)
+        if self.family.positions == "grid":
+            grids = [picture.grid for picture in seen if picture.grid is not None]
+            batch = replace(batch, position_ids=grid_positions(self.model, batch, grids).to(self.model.device))
+        levels = [torch.cat(level) for level in zip(*(picture.deeper for picture in seen))]
+        batch = replace(batch, n_tokens=[len(picture.tokens) for picture in seen], deeper=tuple(levels))
+        tokens = [picture.tokens for picture in seen]
+        return batch, torch.cat(tokens).to(self.model.dtype) if tokens else torch.zeros(0, self.width)

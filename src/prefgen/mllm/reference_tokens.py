@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from prefgen.core import ModelError
 from prefgen.mllm.capture import captured_layers, language_model
-from prefgen.mllm.packing import Pack, run_packed
+from prefgen.mllm.packing import Pack
 from prefgen.mllm.port import PreferenceMLLM
+from prefgen.mllm.reading import run_packed
 from prefgen.mllm.wording import Told, history_parts
 
 
@@ -45,11 +46,11 @@ def reference_states(mllm: PreferenceMLLM, pictures: Sequence[Sequence[Any]]) ->
     batch, features = mllm._batch([Pack(history=history_parts(items), branches=()) for items in told])
     with captured_layers(mllm.model, [mllm.n_states - 2]) as taken:
         run_packed(mllm.model, batch, features)
-    per_picture = len(features) // max(len(batch.pictures), 1)
     ends = torch.zeros(len(told), max(map(len, told)), dtype=torch.long)
     for row, items in enumerate(told):
         places = (batch.input_ids[row] == mllm.image_token).nonzero()[:, 0].cpu()
-        ends[row, : len(items)] = places[per_picture - 1 :: per_picture] + 1
+        last = torch.tensor([n for n, owner in zip(batch.n_tokens, batch.owners) if owner == row]).cumsum(0) - 1
+        ends[row, : len(items)] = places[last] + 1
     states = taken[mllm.n_states - 2].float().cpu()
     return ReferenceStates(states=states[:, : int(ends.max())], ends=ends)
 
@@ -60,6 +61,8 @@ class ReferenceReader(nn.Module):
     def __init__(self, mllm: PreferenceMLLM, n_tokens: int, d_cross: int) -> None:
         super().__init__()
         decoder = language_model(mllm.model)
+        if mllm.family.positions == "grid":
+            raise ModelError(f"expected a model with one position per token, got {mllm.family.model_type}")
         try:
             self.layer = deepcopy(decoder.layers[-1]).requires_grad_(True)
             self.norm = deepcopy(decoder.norm).requires_grad_(True)

@@ -8,7 +8,7 @@ picture is denoised.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.people_features import N_VARIANTS, PeopleFeatures
 from prefgen.recipes.presets import Preset
+from prefgen.recipes.ranks import shared
 from prefgen.recipes.twins import Twins
 
 BATCH = 128
@@ -151,13 +152,20 @@ class PeopleWords:
         variants = [int(v) for v in rng.integers(0, N_VARIANTS, len(users))]
         parts = {"words": torch.zeros(())}
         for side in self.sides:
-            tokens, sem = self.tokens_of(users, variants, side)
+            tokens, sem = shared(partial(self._said, side), users, variants)
             targets, weights = self.words[side]
             parts["words"] = parts["words"] + word_loss(tokens, targets[users], weights[users])
             if sem is not None:
                 for name, loss in self.align(sem.float(), self.strings[side][users]).items():
                     parts[name] = parts.get(name, 0.0) + loss
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+    def _said(self, side: str, users: list[int], variants: list[int]) -> tuple[Tensor, Tensor | None]:
+        return self.tokens_of(users, variants, side)
+
+
+def _spoken(picture_tokens: Callable[[Tensor, str], Tensor], side: str, embeddings: Tensor) -> Tensor:
+    return picture_tokens(embeddings, side)
 
 
 def word_settings(p: Preset) -> LoopSettings:
@@ -198,7 +206,7 @@ def learn_words(
         seen = twins.clip[shown].float()
         said = scene_targets([twins.scene(i) for i in shown], people_words.states)
         for side in people_words.sides:
-            spoken = picture_tokens(seen, side)
+            spoken = shared(partial(_spoken, picture_tokens, side), seen)
             parts["pictures"] = parts["pictures"] + word_loss(spoken, *said)
             parts["echo"] = parts["echo"] + echo_loss(spoken, seen)
         return {**parts, "loss": parts["loss"] + parts["pictures"] + ECHO_WEIGHT * parts["echo"]}

@@ -46,6 +46,7 @@ from prefgen.recipes.manners import known_manner_tokens, learn_to_follow, manner
 from prefgen.recipes.people_features import PeopleFeatures, people_features
 from prefgen.recipes.population import N_HISTORY, population
 from prefgen.recipes.presets import Preset
+from prefgen.recipes.ranks import by_turns, is_first, own, shared
 from prefgen.recipes.twins import Twins, twins_of
 
 DISLIKED_ROWS = 0.35
@@ -56,6 +57,7 @@ ELECTION_WIDTH = 0.25
 """A third of what lies between the tokens of two pictures of a person, per dimension, in most families."""
 
 
+@by_turns
 def target_latents(c: Context, split: str = "train") -> np.ndarray:
     """float16 [n_users, n_targets, channels, h, w]: latents of the people's liked, then disliked targets."""
     images = population(c, split)[:, N_HISTORY:]
@@ -95,8 +97,8 @@ class PersonalGenerator(nn.Module):
         self.network: list[UNet2DConditionModel] = [unet.requires_grad_(False)]
 
     def velocity(self, x: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
-        """The frozen network with whoever is heard now."""
-        return self.network[0](x, timestep, text).sample
+        """The frozen network with whoever is heard now, each rank painting its own rows."""
+        return shared(lambda *rows: self.network[0](*rows).sample, x, timestep, text)
 
 
 class TwinRows:
@@ -143,7 +145,7 @@ def twin_losses(
         if there.any()
     }
     times, words = listening_times(len(rows.latents), generator), text(rows.prompts)
-    with model.adapter.users(UserTokens(**heard) if heard else None):
+    with model.adapter.users(UserTokens(**{side: own(tokens) for side, tokens in heard.items()}) if heard else None):
         painted = flow_matching_loss(model.velocity, rows.latents, words, generator, times=times)
     return painting_losses(painted, rows.target_clip, seen, generator)
 
@@ -189,7 +191,8 @@ def train_adapter(c: Context) -> None:
     people = {split: people_features(c, split) for split in ("train", "validation")}
     choice = layer_choice(c, people["train"].last.shape[-2])
     train_personal(c, "adapter", people, choice, PARTS, c.out)
-    save_json(c.out / "layers.json", choice.to_json())
+    if is_first():
+        save_json(c.out / "layers.json", choice.to_json())
 
 
 def train_personal(
@@ -242,6 +245,8 @@ def train_personal(
     model.adapter.copy_group("like", "dislike")
     run_adapter_loop(c, name, model, both_sides, validate, p.adapter_samples, frozen=frozen)
     model.adapter.eject()
+    if not is_first():
+        return
     model.encoder.eval().save(folder / "user_encoder")
     save_adapter(model.adapter, folder / "adapter", torch.float16)
 

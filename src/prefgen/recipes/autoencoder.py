@@ -13,6 +13,7 @@ from prefgen.core import numpy_rng
 from prefgen.recipes.context import Context
 from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.presets import Preset
+from prefgen.recipes.ranks import is_first, over_ranks, own
 
 
 def new_autoencoder(preset: Preset) -> Any:
@@ -45,13 +46,15 @@ def _slopes(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def reconstruction_loss(model: Any, pictures: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
     """L1 on pixels and on their slopes, a touch of KL (1e-4) that keeps the latents near a unit normal."""
+    n_all, pictures = len(pictures), own(pictures)
     posterior = model.encode(pictures).latent_dist
     mean, logvar = posterior.mean.float(), posterior.logvar.float().clamp(-20, 10)
-    z = mean + torch.randn(mean.shape, generator=generator) * (0.5 * logvar).exp()
+    noise = own(torch.randn((n_all, *mean.shape[1:]), generator=generator))
+    z = mean + noise * (0.5 * logvar).exp()
     out = model.decode(z).sample.float()
-    l1 = (out - pictures).abs().mean()
-    edge = sum((a - b).abs().mean() for a, b in zip(_slopes(out), _slopes(pictures)))
-    kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+    l1 = over_ranks((out - pictures).abs().mean(), len(z))
+    edge = sum(over_ranks((a - b).abs().mean(), len(z)) for a, b in zip(_slopes(out), _slopes(pictures)))
+    kl = over_ranks(0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean(), len(z))
     return {"loss": l1 + 0.5 * edge + 2e-4 * kl, "l1": l1, "kl": kl}
 
 
@@ -110,6 +113,8 @@ def train_autoencoder(c: Context) -> None:
     )
     loop.run(c.deadline)
     loop.use_ema()
+    if not is_first():
+        return
     model.eval()
     normalise_latents(model, pictures[:4096])
     model.save_pretrained(c.out / "vae", safe_serialization=True)

@@ -40,6 +40,7 @@ from prefgen.recipes.latents import listening_times
 from prefgen.recipes.liked_rows import LikedRows, taught_loss
 from prefgen.recipes.people_features import PeopleFeatures, people_features
 from prefgen.recipes.presets import Preset
+from prefgen.recipes.ranks import is_first, own, shared
 from prefgen.recipes.twins import twins_of
 
 BASELINES = ("ip_adapter", "ip_adapter_user")
@@ -105,7 +106,8 @@ def _train(c: Context, name: str) -> None:
     loss, n_rows = _loss_of(c, name, model, unet, people, latents), p.adapter_twin_samples + p.adapter_samples
     run_adapter_loop(c, name, model, loss, None, n_rows, frozen=FROZEN[:-1])
     model.adapter.eject()
-    _save(model, baselines_folder(c) / name, d_clip=d_clip, d_cross=unet.config.cross_attention_dim, preset=p)
+    if is_first():
+        _save(model, baselines_folder(c) / name, d_clip=d_clip, d_cross=unet.config.cross_attention_dim, preset=p)
 
 
 def _loss_of(
@@ -116,14 +118,14 @@ def _loss_of(
     seen = weighted_eye(c, p.eye_weight) if name == "ip_adapter_user" else None
 
     def velocity(x: Tensor, timestep: Tensor, words: Tensor) -> Tensor:
-        return unet(x, timestep, words).sample
+        return shared(lambda *rows: unet(*rows).sample, x, timestep, words)
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         rows = LikedRows(people, latents, numpy_rng("adapter", p.seed, step), p.adapter_batch)
         if name == "ip_adapter":
             heard = UserTokens(like=model.projector(rows.target_clip) * rows.spoken[:, None, None])
             times, words = listening_times(len(rows.latents), generator), text(rows.prompts)
-            with model.adapter.users(heard):
+            with model.adapter.users(UserTokens(like=own(heard.like))):
                 return {"loss": flow_matching_loss(velocity, rows.latents, words, generator, times=times).mean}
         liked = mean_embedding(people.side(rows.users, rows.variants, 0))
         heard = UserTokens(like=model.projector(liked) * rows.spoken[:, None, None])

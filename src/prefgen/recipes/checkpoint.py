@@ -14,6 +14,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from prefgen.recipes.sharding import cut_like, whole
+
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any] | None = None) -> None:
     """Writes a safetensors file beside `path` and renames it into place; metadata values become JSON strings."""
@@ -73,7 +75,7 @@ def fingerprint(*folders: Path) -> str:
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """An optimiser's state as flat tensors `{parameter index}.{name}`."""
     state = optimizer.state_dict()["state"]
-    return {f"{i}.{name}": torch.as_tensor(v) for i, slot in state.items() for name, v in slot.items()}
+    return {f"{i}.{name}": whole(torch.as_tensor(v)) for i, slot in state.items() for name, v in slot.items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -84,7 +86,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, to
     for key, value in tensors.items():
         index, name = key.split(".", 1)
         like = parameters[int(index)]
-        laid_out = torch.empty_like(like, dtype=value.dtype).copy_(value) if value.shape == like.shape else value
+        same = value.shape == like.shape
+        laid_out = torch.empty_like(like, dtype=value.dtype).copy_(cut_like(value, like)) if same else value
         slots.setdefault(int(index), {})[name] = laid_out
     whole = optimizer.state_dict()
     whole["state"] = slots

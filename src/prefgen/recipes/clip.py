@@ -32,6 +32,7 @@ from prefgen.recipes.context import Context
 from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.pictures import scene_at
 from prefgen.recipes.presets import Preset
+from prefgen.recipes.ranks import is_first, shared
 
 _CLIP_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
@@ -120,13 +121,19 @@ class ClipTrainer(nn.Module):
     def forward(self, pictures: Tensor, twins: Tensor, ids: Tensor, mask: Tensor, words: Tensor) -> dict[str, Tensor]:
         """All three losses; `words` float [batch, n_words] is 1 where the caption names the word."""
         n = len(pictures)
-        images = self.clip.get_image_features(pixel_values=torch.cat([pictures, twins])).pooler_output
-        text = self.clip.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
+        images = shared(self._images, torch.cat([pictures, twins]))
+        text = shared(self._texts, ids, mask)
         contrast = info_nce_of_pairs(images[:n], text, self.clip.logit_scale)
         style = self.style_head(images)
         twin = info_nce_of_pairs(style[:n], style[n:], self.style_scale)
         bag = F.binary_cross_entropy_with_logits(self.word_head(images[:n]).float(), words, reduction="sum") / n
         return {"loss": contrast + 0.7 * twin + 0.3 * bag, "contrast": contrast, "twin": twin, "bag": bag}
+
+    def _images(self, pictures: Tensor) -> Tensor:
+        return self.clip.get_image_features(pixel_values=pictures).pooler_output
+
+    def _texts(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self.clip.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
 
 
 def info_nce_of_pairs(a: Tensor, b: Tensor, log_scale: Tensor) -> Tensor:
@@ -181,7 +188,8 @@ def train_clip(c: Context) -> None:
     loop = Loop("clip", c.work, trainer, loss, settings, lambda m, _: _retrieval(m, c, tokenizer))
     loop.run(c.deadline)
     loop.use_ema()
-    save_text_tower(trainer.clip.eval(), tokenizer, c.out)
+    if is_first():
+        save_text_tower(trainer.clip.eval(), tokenizer, c.out)
 
 
 def save_image_processor(out: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from prefgen.recipes.loop import Deadline
 from prefgen.recipes.pictures import paint_pictures
 from prefgen.recipes.presets import Preset
+from prefgen.recipes.ranks import is_first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,5 +42,6 @@ class Context:
         return paint_pictures(self.work / "pictures", split, n, self.preset.seed)
 
     def say(self, message: str) -> None:
-        """A line for the person at the terminal."""
-        print(message, file=sys.stderr, flush=True)
+        """A line for the person at the terminal, from the first of several processes."""
+        if is_first():
+            print(message, file=sys.stderr, flush=True)

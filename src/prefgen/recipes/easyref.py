@@ -43,6 +43,7 @@ from prefgen.recipes.liked_rows import LikedRows, taught_loss
 from prefgen.recipes.loop import Loop
 from prefgen.recipes.people_features import PEOPLE_A_FILE, PeopleFeatures, loaded_mllm, people_features
 from prefgen.recipes.population import person_pictures, population
+from prefgen.recipes.ranks import by_turns, is_first, shared
 
 N_ORDERS = 2
 """Orders in which each person's liked pictures are read."""
@@ -79,6 +80,7 @@ def liked_columns(user: int, order: int, split: str, seed: int) -> list[int]:
     return [int(j) for j in numpy_rng("references", pictures.person.id, order).permutation(liked)]
 
 
+@by_turns
 def liked_states(c: Context, split: str = "train") -> LikedStates:
     """The states of a split's people, computed on first use, in files of `PEOPLE_A_FILE` people."""
     images = population(c, split)
@@ -146,8 +148,8 @@ def learn_reference_words(c: Context, reader: ReferenceReader, liked: LikedState
         rng = numpy_rng("reference words", p.seed, step)
         users = [int(u) for u in rng.permutation(len(people))[:BATCH]]
         orders = [int(k) for k in rng.integers(0, N_ORDERS, len(users))]
-        sets = reader(*liked.rows(users, orders, n_shown(rng, len(users), 1.0)))
-        alone = reader(*liked.rows(users, orders, [1] * len(users)))
+        sets = shared(reader, *liked.rows(users, orders, n_shown(rng, len(users), 1.0)))
+        alone = shared(reader, *liked.rows(users, orders, [1] * len(users)))
         first = liked.columns[users, orders, 0]
         scenes = [people.person(u).history[int(j)].scene for u, j in zip(users, first)]
         losses = {
@@ -184,18 +186,20 @@ def train_easyref(c: Context) -> None:
     model, text, seen = ReferencePrompt(reader, adapter), TextEncoding(c.out), weighted_eye(c, p.eye_weight)
 
     def velocity(x: Tensor, timestep: Tensor, words: Tensor) -> Tensor:
-        return unet(x, timestep, words).sample
+        return shared(lambda *rows: unet(*rows).sample, x, timestep, words)
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         rng, progress = numpy_rng("adapter", p.seed, step), step * p.adapter_batch / n_rows
         rows = LikedRows(people, latents, rng, p.adapter_batch)
         orders = [int(k) for k in rng.integers(0, N_ORDERS, len(rows.users))]
-        tokens = model.reader(*liked.rows(rows.users, orders, n_shown(rng, len(rows.users), progress)))
+        tokens = shared(model.reader, *liked.rows(rows.users, orders, n_shown(rng, len(rows.users), progress)))
         heard = UserTokens(like=tokens * rows.spoken[:, None, None])
         painted = taught_loss(model.adapter, heard, velocity, rows, text, generator, progress)
         return painting_losses(painted, rows.target_clip, seen, generator)
 
     with adapter.injected(unet):
         run_adapter_loop(c, "easyref", model, loss, None, n_rows, frozen=FROZEN)
+    if not is_first():
+        return
     save_adapter(adapter, folder, torch.float16)
     reader.save(folder)

@@ -26,6 +26,7 @@ from prefgen.recipes.manners import MannerTokens, manner_of_pictures, save_manne
 from prefgen.recipes.people_features import picture_embeddings
 from prefgen.recipes.pictures import scene_at
 from prefgen.recipes.presets import Preset
+from prefgen.recipes.ranks import is_first, shared
 
 EMPTY_CAPTION_RATE = 0.1
 """Share of captions left empty, for classifier-free guidance."""
@@ -167,8 +168,11 @@ def train_generator(c: Context) -> None:
     manners = MannerTokens(manner_of_pictures(c), p.text_width, p.manner_tokens)
     module = nn.ModuleDict({"unet": unet, "manners": manners})
 
-    def unet_call(x: Tensor, timestep: Tensor, words: Tensor) -> Tensor:
+    def velocity(x: Tensor, timestep: Tensor, words: Tensor) -> Tensor:
         return unet(x, timestep, words).sample
+
+    def unet_call(x: Tensor, timestep: Tensor, words: Tensor) -> Tensor:
+        return shared(velocity, x, timestep, words)
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         rng = numpy_rng("generator", p.seed, step)
@@ -201,6 +205,8 @@ def train_generator(c: Context) -> None:
     loop = Loop("generator", c.work, module, loss, settings, None, lambda n: show_pictures(c, unet, n))
     loop.run(c.deadline)
     loop.use_ema()
+    if not is_first():
+        return
     unet.eval()
     save_manner_tokens(c, manners)
     assemble_pipeline(c.out, unet).save_pretrained(c.out)

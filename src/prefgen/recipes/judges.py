@@ -24,6 +24,7 @@ from prefgen.recipes.checkpoint import save_json
 from prefgen.recipes.context import Context
 from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.pictures import paint_pictures, scene_at
+from prefgen.recipes.ranks import by_turns, is_first
 
 LEAST_ON_PAINTINGS, LEAST_ON_RECONSTRUCTIONS = 0.95, 0.90
 """A value stays in the vocabulary only if the judge tells it this often."""
@@ -99,6 +100,7 @@ def reconstructed(c: Context, pictures: np.ndarray) -> np.ndarray:
     return through_autoencoder(AutoencoderKL.from_pretrained(c.out / "vae").eval(), pictures, batch=64)
 
 
+@by_turns
 def cached_reconstructions(c: Context, split: str, pictures: np.ndarray) -> np.ndarray:
     """The first third of a split's pictures, reconstructed on first use and memory-mapped."""
     path, part = c.work / f"reconstructions.{split}.npy", c.work / f"reconstructions.{split}.part.npy"
@@ -117,7 +119,7 @@ def train_judges(c: Context) -> None:
     ]
     for recipe in lacking:
         _train_judge(c, recipe, folder / recipe.name)
-    if lacking or not (folder / "attributes.json").exists():
+    if is_first() and (lacking or not (folder / "attributes.json").exists()):
         report = attribute_report(c, {r.name: Judge.load(folder / r.name) for r in RECIPES})
         save_json(folder / "attributes.json", report)
         for value in report["failing"]:
@@ -154,7 +156,8 @@ def _train_judge(c: Context, recipe: JudgeRecipe, folder: Path) -> None:
     )
     loop = Loop(f"judge-{recipe.name}", c.work, network, loss, settings, lambda m, _: _accuracies(m, config, c))
     loop.run(c.deadline)
-    Judge(network, config).save(folder)
+    if is_first():
+        Judge(network, config).save(folder)
 
 
 def _accuracies(network: nn.Module, config: JudgeConfig, c: Context) -> dict[str, float]:

@@ -24,6 +24,7 @@ from prefgen.recipes.context import Context
 from prefgen.recipes.latents import TIME_MEAN, cached_latents
 from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.people_features import picture_embeddings
+from prefgen.recipes.ranks import shared
 
 N_TIME = 64
 EXPLAINED = 0.999
@@ -100,7 +101,8 @@ class PerceptualLoss:
         """float32 [n]: squared distance of what is seen in the estimates from the targets' `embeddings` [n, d_clip],
         weighted."""
         noised = noisy_latents(flow.estimate, noise_like(flow.estimate, generator), flow.times)
-        return self.weight * (self.eye(noised, flow.times).float() - self.whitening(embeddings)).square().mean(-1)
+        seen = shared(self.eye, noised, flow.times).float()
+        return self.weight * (seen - self.whitening(embeddings)).square().mean(-1)
 
 
 def weighted_eye(c: Context, weight: float) -> PerceptualLoss | None:
@@ -122,7 +124,7 @@ def weighted_eye(c: Context, weight: float) -> PerceptualLoss | None:
         index = numpy_rng("eye", p.seed, step).integers(0, len(latents), p.eye_batch)
         z = torch.from_numpy(latents[index].astype("float32"))
         times = sample_times(len(index), generator, mean=TIME_MEAN - 1)
-        seen = eye(noisy_latents(z, noise_like(z, generator), times), times).float()
+        seen = shared(eye, noisy_latents(z, noise_like(z, generator), times), times).float()
         error = (seen - whitening(embeddings[torch.from_numpy(index)])).square().mean(-1)
         clear = times < 0.3
         return {"loss": error.mean(), "clear": error[clear].mean() if clear.any() else error.mean()}

@@ -13,6 +13,7 @@ from torch import Tensor
 from prefgen.diffusion import sample_times
 from prefgen.recipes.autoencoder import as_batch
 from prefgen.recipes.context import Context
+from prefgen.recipes.ranks import by_turns
 
 TIME_MEAN = 0.5
 """Mean of the logit-normal times: a little nearer to noise than even, where it is decided what a picture shows."""
@@ -34,6 +35,7 @@ def listening_times(n: int, generator: torch.Generator, noisy_share: float = NOI
     return torch.where(noisy, nearer, sample_times(n, generator, mean=TIME_MEAN))
 
 
+@by_turns
 @torch.no_grad()
 def cached_latents(c: Context, split: str = "train", n_pictures: int | None = None) -> np.ndarray:
     """float16 [n_pictures, channels, h, w]: the pictures' latents, computed once, in files of `LATENTS_A_FILE`."""

@@ -16,6 +16,7 @@ from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.latents import listening_times
 from prefgen.recipes.people_features import PeopleFeatures
 from prefgen.recipes.population import N_HISTORY, N_LIKED_TARGETS
+from prefgen.recipes.ranks import own
 
 TEACHER_SHARE = 0.7
 """How far the target moves from the drawn noise to what the frozen network says when told the target's
@@ -68,7 +69,7 @@ def taught_loss(
         with adapter.users(None):
             return velocity(x, timestep, told)
 
-    with adapter.users(heard):
+    with adapter.users(UserTokens(like=own(heard.like), dislike=None if heard.dislike is None else own(heard.dislike))):
         return flow_matching_loss(
             velocity,
             rows.latents,

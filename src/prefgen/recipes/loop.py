@@ -2,6 +2,9 @@
 
 A step's batch and noise depend on the step's number alone (`seed_of(stage, step)`), so the data cursor and every
 random state are the step counter; with weights, EMA and optimiser state saved, a killed run resumes as if unbroken.
+
+Several processes (`prefgen.recipes.ranks`) take their rows of the same batch: gradients are averaged by DDP, or by
+FSDP2 where weights are cut over the ranks; a checkpoint is the same file either way, written by the first rank.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from prefgen.core import ModelError, seed_of
+from prefgen.recipes import ranks
 from prefgen.recipes.attention import written_out_attention
 from prefgen.recipes.checkpoint import (
     load_metadata,
@@ -29,6 +34,7 @@ from prefgen.recipes.checkpoint import (
     under_prefix,
     with_prefix,
 )
+from prefgen.recipes.sharding import LossOfStep, cut_like, over_all_ranks, whole
 
 
 @dataclass(kw_only=True)
@@ -78,23 +84,31 @@ class Unfinished(Exception):
 
 
 class Loop:
-    """Trains `module` on `loss_fn(step, generator) -> {"loss": tensor, ...}` until `n_samples` have been seen."""
+    """Trains `module` on `loss_fn(step, generator) -> {"loss": tensor, ...}` until `n_samples` have been seen.
+
+    `cut_parts` are cut over the ranks with all other weights of `module` (FSDP2), where there are several; nothing is
+    cut where it is None.
+    """
 
     def __init__(
         self,
         name: str,
         folder: Path,
         module: nn.Module,
-        loss_fn: Callable[[int, torch.Generator], Mapping[str, Tensor]],
+        loss_fn: LossOfStep,
         settings: LoopSettings,
         validate_fn: Callable[[nn.Module, int], Mapping[str, float]] | None = None,
         show_fn: Callable[[int], None] | None = None,
         made_from: str = "",
+        cut_parts: Sequence[nn.Module] | None = None,
     ) -> None:
+        ranks.same_everywhere(module)
         self.name, self.folder, self.module = name, folder, module
         self.loss_fn, self.settings, self.validate_fn = loss_fn, settings, validate_fn
         self.show_fn = show_fn
         self.made_from = made_from
+        self.is_cut = cut_parts is not None and ranks.n_ranks() > 1
+        self.losses_of = over_all_ranks(module, loss_fn, cut_parts)
         self.parameters = {k: p for k, p in module.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
             list(self.parameters.values()),
@@ -118,16 +132,24 @@ class Loop:
         return self.folder / f"{self.name}.checkpoint.safetensors"
 
     def save(self) -> None:
-        """Writes weights, EMA, optimiser and step."""
+        """Writes weights, EMA, optimiser and step. With several ranks the first one writes; all must call where
+        weights are cut."""
+        if not ranks.is_first() and not self.is_cut:
+            return
         tensors = {
-            **with_prefix("model", self.parameters),
+            **with_prefix("model", self.whole_parameters()),
             **with_prefix("buffer", dict(self.module.named_buffers())),
-            **with_prefix("ema", self.ema),
+            **with_prefix("ema", {k: whole(v) for k, v in self.ema.items()}),
             **with_prefix("optimizer", optimizer_tensors(self.optimizer)),
             "step": torch.tensor(self.step),
             "trained_s": torch.tensor(self.trained_s, dtype=torch.float64),
         }
-        save_tensors(self.path, tensors, {"made_from": self.made_from})
+        if ranks.is_first():
+            save_tensors(self.path, tensors, {"made_from": self.made_from})
+
+    def whole_parameters(self) -> dict[str, Tensor]:
+        """What is trained, by name; whole where it is cut over the ranks, which must all ask."""
+        return {k: whole(p.detach()) for k, p in self.parameters.items()}
 
     def restore(self) -> bool:
         """Loads the checkpoint if there is one."""
@@ -146,7 +168,7 @@ class Loop:
                 ("ema", self.ema),
             ):
                 for key, value in under_prefix(kind, tensors).items():
-                    target[key].copy_(value)
+                    target[key].copy_(cut_like(value, target[key]))
         restore_optimizer(self.optimizer, under_prefix("optimizer", tensors))
         self.step, self.trained_s = int(tensors["step"]), float(tensors["trained_s"])
         return True
@@ -175,7 +197,7 @@ class Loop:
             group["lr"] = s.rate_at(self.n_seen)
         self.module.train()
         with written_out_attention(), torch.autocast("cpu", torch.bfloat16, enabled=s.bf16):
-            losses = self.loss_fn(self.step, torch.Generator().manual_seed(seed))
+            losses = self.losses_of(self.step, torch.Generator().manual_seed(seed))
         losses["loss"].backward()
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), s.clip_norm)
         self.optimizer.step()
@@ -198,30 +220,37 @@ class Loop:
             if self._pictures_due():
                 self._show()
             now = time.monotonic()
-            if now - last_log > self.settings.log_every_s:
+            if now - last_log > self.settings.log_every_s and ranks.is_first():
                 self._log({k: v / n_logged for k, v in sums.items()}, (self.step - first_step) / (now - begin))
                 sums, n_logged, last_log = {}, 0, now
-            if now - last_save > self.settings.save_every_s or deadline.passed:
+            over = deadline.passed
+            due = ranks.agreed(2 * over + (now - last_save > self.settings.save_every_s))
+            if due:
                 self.trained_s += now - last_save
                 self.save()
                 last_save = now
-                if deadline.passed:
+                if due >= 2:
+                    ranks.wait()
                     raise Unfinished(f"{self.name}: {self.n_seen} of {self.settings.n_samples} samples")
         self.trained_s += time.monotonic() - last_save
         self.save()
         self._report()
+        ranks.wait()
 
     def _pictures_due(self) -> bool:
         every, before = self.settings.show_every, self.n_seen - self.settings.batch_size
         return self.show_fn is not None and self.n_seen // every != before // every
 
     def _show(self) -> None:
-        """Validation pictures with the averaged weights, which are put back afterwards."""
+        """Validation pictures with the averaged weights, which are put back afterwards; none where weights are cut."""
+        if self.is_cut or not ranks.is_first():
+            return
         kept = {k: p.detach().clone() for k, p in self.parameters.items()}
         self.use_ema()
         self.module.eval()
         assert self.show_fn is not None
-        self.show_fn(self.n_seen)
+        with ranks.alone():
+            self.show_fn(self.n_seen)
         with torch.no_grad():
             for key, value in kept.items():
                 self.parameters[key].copy_(value)
@@ -238,8 +267,14 @@ class Loop:
             log.write(json.dumps({"samples": self.n_seen, **means}) + "\n")
 
     def _report(self) -> None:
+        """Validates on the first rank; on all of them where weights are cut, since each holds a part."""
+        if not ranks.is_first() and not self.is_cut:
+            return
         report: dict[str, float] = {"samples": self.n_seen, "minutes": self.trained_s / 60}
         if self.validate_fn:
-            report |= self.validate_fn(self.module, self.n_seen)
+            with nullcontext() if self.is_cut else ranks.alone():
+                report |= self.validate_fn(self.module, self.n_seen)
+        if not ranks.is_first():
+            return
         save_json(self.folder / f"{self.name}.report.json", report)
         print(f"{self.name} done: {json.dumps(report)}", file=sys.stderr, flush=True)

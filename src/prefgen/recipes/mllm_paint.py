@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from prefgen.agents import SIDE_PX, Scene, paint
+from prefgen.recipes.ranks import by_turns
 
 CHUNK = 20
 """Groups per unit of work."""
@@ -29,6 +30,7 @@ def _paint_chunk(chunk: int, *, path: Path, scenes_at: ScenesAt, n_groups: int) 
     return chunk
 
 
+@by_turns
 def paint_groups(path: Path, scenes_at: ScenesAt, n_groups: int, per_group: int, n_processes: int = 2) -> np.ndarray:
     """uint8 [n_groups, per_group, 64, 64, 3], painted on first use, resumed when interrupted, memory-mapped.
 

@@ -48,6 +48,7 @@ from prefgen.recipes.mllm_paint import paint_groups
 from prefgen.recipes.mllm_texts import tokenizer_texts
 from prefgen.recipes.pictures import scene_at
 from prefgen.recipes.presets import Preset
+from prefgen.recipes.ranks import is_first, over_ranks, own, shared
 from prefgen.recipes.vision import CHOICES, another_hand, words_in
 
 DESCRIBE = " Describe this image."
@@ -214,12 +215,14 @@ def pretraining_loss(
     """Cross-entropy on answer tokens and on the pictures' words, and the twins' contrast over the last `3 * n_twins`
     pictures.
 
-    The packs' pictures are indices into `tokens`; `scenes` are what they show.
+    The packs' pictures are indices into `tokens`; `scenes` are what they show. Each rank reads its own packs; the mean
+    is over the tokens of all.
     """
-    batch = pack(processor, frame, packs)
+    batch = pack(processor, frame, own(packs))
     hidden = run_packed(module.model, batch, tokens[torch.tensor(batch.pictures)])
     learned = batch.targets >= 0
     ce = answer_loss(module.model.lm_head(hidden[learned]), batch.targets[learned])
+    ce = over_ranks(ce, int(learned.sum()))
     contrast = (
         twin_contrast(module.head, tokens[-3 * n_twins :].unflatten(0, (n_twins, 3))) if n_twins else ce.new_zeros(())
     )
@@ -292,7 +295,8 @@ def train_mllm_pretrain(c: Context) -> None:
             group, start = twins_at(int(i), "train", p.seed), len(scenes)
             packs.append(twin_pack(rng, group, (start, start + 1, start + 2)))
             scenes += group
-        tokens = module.features(np.concatenate([pictures[single], twins[paired].reshape(-1, *pictures.shape[1:])]))
+        shown = np.concatenate([pictures[single], twins[paired].reshape(-1, *pictures.shape[1:])])
+        tokens = shared(module.features, shown)
         return pretraining_loss(module, processor, frame, packs, tokens, scenes, n_twins)
 
     def validate(_: nn.Module, __: int) -> dict[str, float]:
@@ -312,7 +316,8 @@ def train_mllm_pretrain(c: Context) -> None:
     loop = Loop("mllm_pretrain", c.work, module, loss, settings, lambda m, n: _averaged(loop, validate, m, n))
     loop.run(c.deadline)
     loop.use_ema()
-    save_mllm(model, processor, folder, torch.float32)
+    if is_first():
+        save_mllm(model, processor, folder, torch.float32)
 
 
 def _averaged(loop: Loop, validate: Any, module: nn.Module, n_seen: int) -> dict[str, float]:

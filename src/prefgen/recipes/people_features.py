@@ -18,6 +18,7 @@ from prefgen.recipes.autoencoder import as_batch
 from prefgen.recipes.checkpoint import fingerprint, load_tensors, save_tensors
 from prefgen.recipes.context import Context
 from prefgen.recipes.population import N_COLUMNS, PersonPictures, person_pictures, population
+from prefgen.recipes.ranks import by_turns
 
 PEOPLE_A_FILE = 250
 """People whose features one file holds: what a broken run may lose."""
@@ -60,6 +61,7 @@ def clip_embeddings(folder: Path, pictures: np.ndarray, batch: int = 256) -> Ten
     return torch.cat(parts)
 
 
+@by_turns
 def picture_embeddings(c: Context) -> Tensor:
     """float16 [n_pictures, d_clip]: embeddings of the training pictures whose latents are cached, computed once."""
     n_pictures = min(c.preset.unet_pictures, len(c.pictures()))
@@ -106,6 +108,7 @@ class PeopleFeatures:
         )
 
 
+@by_turns
 def people_features(c: Context, split: str = "train", *, states: bool = True) -> PeopleFeatures:
     """The features of a split's people, computed on first use (in parts, so that a broken run loses little).
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from prefgen.agents import FAMILIES, SETTINGS, SUBJECTS, Scene
+from prefgen.recipes.ranks import by_turns
 
 CHOICES: dict[str, tuple[str, ...]] = {"subject": tuple(SUBJECTS), "setting": SETTINGS, **FAMILIES}
 
@@ -18,6 +19,7 @@ def words_in(scene: Scene) -> list[int]:
     return [(None, *words).index(told.get(name)) for name, words in CHOICES.items()]
 
 
+@by_turns
 def cached_words(path: Path, n: int, row: Any) -> np.ndarray:
     """int16 [n, ..., n_choices] of `row(i)`, computed once."""
     if path.exists() and len(known := np.load(path)) >= n:

@@ -16,6 +16,7 @@ from prefgen.agents.scene import Scene, is_reserved, painter_seed, random_scene
 from prefgen.agents.subjects import SUBJECTS
 from prefgen.agents.vocabulary import SETTINGS
 from prefgen.core import numpy_rng
+from prefgen.recipes.ranks import by_turns
 
 CHUNK = 500
 """Pictures per unit of work; a killed run repaints at most one chunk per process."""
@@ -60,6 +61,7 @@ def _paint_chunk(rows: tuple[int, int], *, folder: Path, name: str, row: RowOfSc
         done.touch()
 
 
+@by_turns
 def paint_rows(
     folder: Path, name: str, n_rows: int, n_columns: int, row: RowOfScenes, *, seed: int = 0, n_processes: int = 2
 ) -> np.ndarray:

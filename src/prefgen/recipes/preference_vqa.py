@@ -31,6 +31,7 @@ from prefgen.mllm import (
     preference_loss,
     run_packed,
     same_user_loss,
+    save_lora,
     with_lora,
 )
 from prefgen.recipes.checkpoint import save_json
@@ -40,6 +41,7 @@ from prefgen.recipes.mllm_people import people_pictures
 from prefgen.recipes.mllm_pretrain import image_tokens, save_mllm
 from prefgen.recipes.preference_matching import learn_matching
 from prefgen.recipes.presets import Preset
+from prefgen.recipes.ranks import by_turns, every_rows, is_first, over_ranks, own
 from prefgen.recipes.vqa_evaluation import evaluate_packed
 from prefgen.recipes.vqa_packs import KINDS, Asked, own_pack, pack_of
 
@@ -51,6 +53,7 @@ QUESTIONS_PER_PACK = 12
 """Questions that one history counts for in the number of samples seen."""
 
 
+@by_turns
 @torch.no_grad()
 def people_features(model: Any, pictures: np.ndarray, path: Path, *, batch: int = 240) -> np.ndarray:
     """float16 [n_people · N_PICTURES, n_tokens, d]: every picture's tokens by the frozen vision tower, made once."""
@@ -136,33 +139,36 @@ def preference_losses(
     contrast: float,
     same_user: float,
 ) -> dict[str, Tensor]:
-    """All losses of a step. `features` [n_pictures, n_tokens, d] as the batch's pictures stand; `answers` Yes, No."""
+    """All losses of a step. `features` [n_pictures, n_tokens, d] as the batch's pictures stand; `answers` Yes, No.
+
+    Batch, packs and features are this rank's own; the losses are those over all ranks.
+    """
     model = module.plain
     with captured_layers(model, sorted({module.quarter, module.halfway, module.middle})) as states:
         hidden = run_packed(model, batch, features)
     learned = batch.targets >= 0
-    ce = answer_loss(model.lm_head(hidden[learned]), batch.targets[learned])
+    ce = over_ranks(answer_loss(model.lm_head(hidden[learned]), batch.targets[learned]), int(learned.sum()))
     ends = {(r, asked[r].pack.branches[k].kind): at for (r, k), at in batch.ends.items()}
     first = _at(hidden, [(r, at) for (r, k), at in batch.ends.items() if asked[r].pack.branches[k].kind == "yes_no"])
     truth = [asked[r].pack.branches[k].answer for (r, k) in batch.ends if asked[r].pack.branches[k].kind == "yes_no"]
     yes_no = model.lm_head(first)[:, list(answers)].float()
     labels = torch.tensor([0 if str(t).startswith("Yes") else 1 for t in truth])
-    yn = answer_loss(yes_no, labels)
+    yn = over_ranks(answer_loss(yes_no, labels), len(labels))
     on_the_way = losses_on_the_way(module, batch, asked, states, labels, features.shape[1])
     pairs = [(r, good, bad) for r, one in enumerate(asked) for good, bad in one.pairs]
     liked, disliked = (
         model.lm_head(_at(hidden, [(r, batch.ends[r, pair[side]]) for r, *pair in pairs]))[:, list(answers)]
         for side in (0, 1)
     )
-    cp = preference_loss(liked, disliked) if pairs else ce.new_zeros(())
-    accuracy = (yes_no.argmax(1) == labels).float().mean()
+    cp = over_ranks(preference_loss(liked, disliked) if pairs else ce.new_zeros(()), len(pairs))
+    accuracy = over_ranks((yes_no.argmax(1) == labels).float().mean(), len(labels))
     losses = {"answers": ce, "yes_no": yn, "contrast": cp, **on_the_way, "accuracy": accuracy}
     total = ce + yn + contrast * cp + SIDE_LOSS * losses["side"] + PICTURES_LOSS * losses["pictures"]
     total = total + TASTE_LOSS * losses["taste"]
     if twins and same_user:
         places = [(r, ends[r, "likes"]) for r in range(len(asked))]
         read = [_at(states[module.middle], places), _at(hidden, places)]
-        losses["same_user"] = sum(same_user_loss(head(s)) for head, s in zip(module.heads, read)) / 2  # type: ignore[assignment]
+        losses["same_user"] = sum(same_user_loss(every_rows(head(s))) for head, s in zip(module.heads, read)) / 2  # type: ignore[assignment]
         total = total + same_user * losses["same_user"]
     return {"loss": total, **losses}
 
@@ -198,11 +204,15 @@ def losses_on_the_way(
             if branch.kind == "yes_no":
                 queried.append((r, places[n_before * n_tokens - 1]))
     read = [head(_at(states[k], queried)) for head, k in zip(module.answer_heads, (module.halfway, module.middle))]
-    losses = {"pictures": torch.stack([answer_loss(logits, labels) for logits in read]).mean()}
-    nothing = losses["pictures"].new_zeros(())
+    pictures = torch.stack([answer_loss(logits, labels) for logits in read]).mean()
+    nothing = pictures.new_zeros(())
     side = answer_loss(module.side_head(_at(states[module.quarter], shown)), torch.tensor(sides)) if shown else nothing
     taste = taste_loss(module.taste_head(_at(states[module.halfway], spoken)), torch.stack(words)) if words else nothing
-    return {**losses, "side": side, "taste": taste}
+    return {
+        "pictures": over_ranks(pictures, len(labels)),
+        "side": over_ranks(side, len(sides)),
+        "taste": over_ranks(taste, len(words)),
+    }
 
 
 def words_held(tastes: Sequence[Taste], side: Side) -> Tensor:
@@ -265,6 +275,7 @@ def train_preference_vqa(c: Context) -> None:
     n_easy_steps = int(EASY_SHARE * p.mllm_vqa_samples / (p.mllm_vqa_batch * QUESTIONS_PER_PACK))
 
     def losses_of(asked: list[Asked], twins: bool) -> dict[str, Tensor]:
+        asked = own(asked)
         batch = pack(processor, frame, [one.pack for one in asked])
         rows = torch.from_numpy(features[batch.pictures].astype(np.float32))
         return preference_losses(
@@ -297,6 +308,10 @@ def train_preference_vqa(c: Context) -> None:
     current.append(loop)
     loop.run(c.deadline)
     loop.use_ema()
+    if not is_first():
+        return
+    if p.mllm_lora_rank:
+        save_lora(module.model, c.work / "mllm_lora")
     final = merged(module.model) if p.mllm_lora_rank else model
     save_json(folder / "calibration.json", {"temperature": report["temperature"]})
     save_json(folder / "words.json", words())

@@ -32,6 +32,7 @@ from prefgen.recipes.mllm_people import ASPECT_FAMILIES, N_PICTURES, people_pict
 from prefgen.recipes.people_features import clip_embeddings, loaded_mllm
 from prefgen.recipes.picture_words import CHOICES, words_in
 from prefgen.recipes.preference_vqa import people_features
+from prefgen.recipes.ranks import alone, by_turns, is_first, over_ranks, own
 from prefgen.recipes.twins import Twins, twins_of
 from prefgen.recipes.vqa_evaluation import evaluation_history, evaluation_pack, yes_margins
 from prefgen.recipes.vqa_packs import KINDS, Asked, pack_of
@@ -62,8 +63,8 @@ def read_words(c: Context, twins: Twins) -> WordReader:
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         rows = torch.randint(n, (c.preset.evidence_batch * 2,), generator=generator)
-        seen = both[step % 2][rows]
-        return {"loss": _reading_loss(reader, seen, known[rows])}
+        rows = own(rows)
+        return {"loss": over_ranks(_reading_loss(reader, both[step % 2][rows], known[rows]), len(rows))}
 
     settings = LoopSettings(
         n_samples=c.preset.evidence_reading_samples,
@@ -84,6 +85,7 @@ def _reading_loss(reader: WordReader, seen: Tensor, words: Tensor) -> Tensor:
     return torch.stack([F.cross_entropy(logits, number) for logits, number in told]).sum()
 
 
+@by_turns
 def embedded_people(c: Context, split: str, n_people: int, n_painted: int) -> Tensor:
     """float16 [n_people * N_PICTURES, d_clip]: the embeddings of the first of a split's `n_painted` question people,
     computed once."""
@@ -130,6 +132,7 @@ class People:
 
 def opinion_losses(evidence: TasteEvidence, people: People, asked: list[Asked]) -> dict[str, Tensor]:
     """Cross-entropy of all yes/no questions, and the preference loss on the pairs among them."""
+    asked = own(asked)
     opinions = evidence(batch_of([people.shown(one.items, one.notes) for one in asked]))
     questions = [[b for b in one.pack.branches if b.kind == "yes_no"] for one in asked]
     n = max(map(len, questions))
@@ -148,12 +151,14 @@ def answer_losses(margins: Tensor, labels: Tensor, pairs: Sequence[tuple[int, in
     """Losses of the log odds [batch, n] of likes (1) and dislikes (0; below 0: not asked), and of the pairs (history,
     place of the liked picture, place of the disliked one) among them."""
     told = labels >= 0
-    answers = F.binary_cross_entropy_with_logits(margins[told], labels[told])
+    n_told = int(told.sum())
+    answers = over_ranks(F.binary_cross_entropy_with_logits(margins[told], labels[told]), n_told)
     contrast = answers.new_zeros(())
     if pairs:
         rows, liked, disliked = torch.tensor(pairs).unbind(1)
         contrast = F.softplus(margins[rows, disliked] - margins[rows, liked]).mean()
-    right = ((margins[told] > 0) == (labels[told] > 0.5)).float().mean()
+    contrast = over_ranks(contrast, len(pairs))
+    right = over_ranks(((margins[told] > 0) == (labels[told] > 0.5)).float().mean(), n_told)
     return {"loss": answers + CONTRAST * contrast, "answers": answers, "contrast": contrast, "accuracy": right}
 
 
@@ -191,7 +196,10 @@ def train_evidence(c: Context) -> None:
         bf16=False,
     )
     Loop("evidence", c.work, evidence, loss, settings, made_from=made_from).run(c.deadline)
-    weighed, report = weigh(c, evidence.eval())
+    if not is_first():
+        return
+    with alone():
+        weighed, report = weigh(c, evidence.eval())
     save_json(c.work / "evidence_weighed.report.json", report)
     weighed.save(folder, torch.float32)
     save_json(done, made_from)

@@ -16,6 +16,7 @@ from prefgen.recipes.context import Context
 from prefgen.recipes.generator import TextEncoding
 from prefgen.recipes.people_features import picture_embeddings
 from prefgen.recipes.pictures import scene_at
+from prefgen.recipes.ranks import by_turns
 
 RIDGE = 1e-3
 """Penalty on the weights, as a share of the texts' mean variance."""
@@ -36,6 +37,7 @@ def fitted_projection(texts: Tensor, images: Tensor, ridge: float = RIDGE) -> nn
     return projection
 
 
+@by_turns
 def train_text_projection(c: Context) -> None:
     """Fits the projection and saves it as `baselines/instantstyle/text_projection.safetensors`; seconds."""
     path = c.out.parent / "baselines" / "instantstyle" / "text_projection.safetensors"

@@ -13,6 +13,7 @@ from prefgen.recipes.context import Context
 from prefgen.recipes.latents import cached_latents
 from prefgen.recipes.people_features import clip_embeddings, picture_embeddings
 from prefgen.recipes.pictures import scene_at
+from prefgen.recipes.ranks import by_turns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class Twins:
         return scene_at("train", index, self.seed)
 
 
+@by_turns
 def twins_of(c: Context) -> Twins:
     """All twins with their embeddings, computed once."""
     pictures = c.pictures("twins")

@@ -32,6 +32,7 @@ from prefgen.recipes.mllm_people import N_PICTURES, people_pictures, scenes_of
 from prefgen.recipes.picture_words import CHOICES, cached_words, words_in
 from prefgen.recipes.pictures import scene_at
 from prefgen.recipes.presets import Preset
+from prefgen.recipes.ranks import is_first, shared
 
 N_HANDS = 4
 PER_GROUP = 2 * N_HANDS
@@ -199,7 +200,7 @@ def train_vision(c: Context) -> None:
 
     def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
         pictures, words, captions = batches.at(step)
-        return module.losses(module.embed(pictures), words, text.pooled(captions))
+        return module.losses(shared(module.embed, pictures), words, shared(text.pooled, captions))
 
     settings = LoopSettings(
         n_samples=p.vision_samples,
@@ -215,5 +216,7 @@ def train_vision(c: Context) -> None:
     loop = Loop("vision", c.work, module, loss, settings, lambda m, _: tower_reading(module, c))
     loop.run(c.deadline)
     loop.use_ema()
+    if not is_first():
+        return
     save_image_processor(c.out)
     module.tower.eval().save_pretrained(c.out / "image_encoder")
