@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
@@ -24,7 +25,6 @@ from prefgen.pipeline.untrained.base import hub_arguments, unreachable
 from prefgen.pipeline.untrained.person import Ask, digest_of, images_of, names_of
 
 STOCK = "h94/IP-Adapter"
-_SDXL_WIDTH = 2048
 _FOLDERS = ("", "models", "sdxl_models")
 _TAKEN = "ip-adapter_sd15, ip-adapter_sd15_light, ip-adapter_sdxl and ip-adapter_sdxl_vit-h are"
 
@@ -141,7 +141,7 @@ def load_ip_adapter(
     Raises:
         ModelError: it is not there, is no adapter of this kind, or was made for another base.
     """
-    hub, xl = hub_arguments(**hub), pipe.unet.config.cross_attention_dim == _SDXL_WIDTH
+    hub, xl = hub_arguments(**hub), isinstance(pipe, StableDiffusionXLPipeline)
     weight = weight or ("ip-adapter_sdxl.safetensors" if xl else "ip-adapter_sd15.safetensors")
     if not weight.endswith(".safetensors"):
         hint = "nothing is unpickled here; most adapters come as .safetensors too"
