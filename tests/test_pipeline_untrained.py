@@ -251,3 +251,17 @@ def test_mistakes_are_told(models, adapters: Path) -> None:
     with pytest.raises(InputError, match="got both"):
         model.by_fabric([plain("red")], history=history_from_items([plain("red")], None))
     assert model.by_fabric(disliked=[plain("red")]).told["n_disliked"] == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_offloaded_parts_paint_the_same(kind: str, tmp_path: Path, models, adapters: Path, monkeypatch) -> None:
+    """diffusers' own hooks, which move a part when it is called; here from the processor to the processor."""
+    monkeypatch.setattr("diffusers.pipelines.pipeline_utils.get_device", lambda: "cpu:0")
+    offloaded = UntrainedModel.from_pretrained(save_base(kind, tmp_path), device="cpu")
+    offloaded.pipe.enable_model_cpu_offload(device="cpu")
+    assert hasattr(offloaded.pipe.unet, "_hf_hook")
+    for way in WAYS:
+        ours, theirs = (person_of(model, way, adapters) for model in (offloaded, models[kind]))
+        for _ in range(2):
+            np.testing.assert_array_equal(painted(offloaded, ours)[0], painted(models[kind], theirs)[0])
+        assert hasattr(offloaded.pipe.unet, "_hf_hook")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +28,7 @@ from prefgen.cli.output import emit, log_to_stderr, note
 
 if TYPE_CHECKING:
     from prefgen.core import History
+    from prefgen.pipeline import PrefGenOutput
     from prefgen.pipeline.untrained import TasteWords, UntrainedModel, UntrainedPerson
 
 BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -103,7 +104,6 @@ def start(
     """
     log_to_stderr()
     from prefgen.core import ConfigError, nearest_hint
-    from prefgen.pipeline import save_png
     from prefgen.pipeline.loading import without_loading_bars
     from prefgen.pipeline.untrained import READ_PX, UntrainedModel, base_folder
 
@@ -141,12 +141,8 @@ def start(
         batch_size=batch_size,
         **settings,
     )
-    out.mkdir(parents=True, exist_ok=True)
     settings |= {"negative_prompt": negative}
-    files = [
-        str(save_png(image, out / f"{file_stem(prompt)}-{one}.png", model.told_of(person, prompt, one, **settings)))
-        for image, one in zip(made.images, made.seeds)
-    ]
+    files = _saved(made, out, prompt, lambda one: model.told_of(person, prompt, one, **settings))
     data = {
         "prompt": prompt,
         "base": model.name,
@@ -156,6 +152,15 @@ def start(
         "images": [{"file": path, "seed": one} for path, one in zip(files, made.seeds)],
     }
     emit(data, as_json=json_, lines=files)
+
+
+def _saved(made: PrefGenOutput, out: Path, prompt: str, told: Callable[[int], Mapping[str, object]]) -> list[str]:
+    """Writes the pictures, each with what is told of its seed."""
+    from prefgen.pipeline import save_png
+
+    out.mkdir(parents=True, exist_ok=True)
+    stem = file_stem(prompt)
+    return [str(save_png(image, out / f"{stem}-{one}.png", told(one))) for image, one in zip(made.images, made.seeds)]
 
 
 def _told_words(liked: str | None, disliked: str | None) -> TasteWords:

@@ -181,8 +181,10 @@ def load_vlm(name: str | Path, *, device: torch.device, dtype: torch.dtype, **hu
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise ModelError(
             f"expected a vision-language model in {name}, got {type(error).__name__}: {reason}",
-            hint="check the name and the network; or give the words yourself",
+            hint="check the name and the network (some need torchvision); or give the words yourself",
         ) from error
+    if hasattr(getattr(processor, "image_processor", None), "do_image_splitting"):
+        processor.image_processor.do_image_splitting = False  # five times the work for details no style lies in
     return model.to(device).eval(), processor
 
 
