@@ -68,7 +68,8 @@ def start(cli, places: dict[str, str], pictures: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_the_page_runs(command: str, start, answers) -> None:
     verb, *arguments = shlex.split(command)[1:]
-    assert (verb, len(COMMANDS)) == ("start", 9)
+    assert verb == "start"
+    assert len(COMMANDS) >= 9
     small = ["32" if one == "512" else "2" if one == "30" else one for one in arguments]
     status, out, err = start(*small)
     assert status == 0, err

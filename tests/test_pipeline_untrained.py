@@ -160,6 +160,14 @@ def test_without_guidance_likes_are_heard_and_dislikes_are_silent(way: str, mode
     assert "without guidance" in caplog.text
 
 
+def test_texts_that_are_too_long_to_be_heard_are_told(models, caplog) -> None:
+    model = models["sd15"]
+    painted(model, model.by_words(["gold"], ["neon " * 40]))
+    assert "the last" in caplog.text
+    assert "neon" in caplog.text
+    assert "gold" not in caplog.text
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_references_reach_the_network_as_the_scheduler_has_it(kind: str, models, monkeypatch) -> None:
     """Noised to the step's time and scaled as the sampler's own latents are: about unit variance in every step."""

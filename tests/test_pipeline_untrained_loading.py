@@ -45,6 +45,20 @@ def test_a_base_that_is_not_there_is_told_with_the_nearest_known() -> None:
         base_folder("./nowhere")
 
 
+def test_without_a_network_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffusers import DiffusionPipeline
+    from huggingface_hub import constants
+
+    def fails(*arguments: object, **named: object) -> None:
+        assert "local_files_only" not in named
+        raise ConnectionError("the network is down")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(DiffusionPipeline, "load_config", fails)
+    with pytest.raises(ModelError, match="could not be downloaded: the network is down"):
+        base_folder("someone/their-base")
+
+
 def test_what_the_hub_says_is_passed_on() -> None:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
@@ -62,6 +76,7 @@ def test_what_the_hub_says_is_passed_on() -> None:
 def test_another_kind_of_base_is_refused_before_its_weights_are_read(kind: str, copy: Path) -> None:
     index = json.loads((copy / "model_index.json").read_text())
     (copy / "model_index.json").write_text(json.dumps(index | {"_class_name": kind}))
+    shutil.rmtree(copy / "unet")
     with pytest.raises(ModelError, match=f"got {kind}") as found:
         UntrainedModel.from_pretrained(copy, device="cpu")
     assert "stable-diffusion-xl-base-1.0" in str(found.value.hint)

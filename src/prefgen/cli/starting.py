@@ -112,7 +112,7 @@ def start(
     if prompt == "-":
         prompt = sys.stdin.read().strip()
     without_loading_bars()
-    history = given_history(liked, disliked, manifest, longest_px=READ_PX)
+    history = given_history(liked, disliked, manifest, longest_px=READ_PX[with_ or "ip-adapter"])
     told = _told_words(like_words, dislike_words)
     way = _way(with_, history, told, words_from)
     folder = base_folder(base, variant=variant)
@@ -186,6 +186,8 @@ def _way(given: str | None, history: History | None, told: TasteWords, words_fro
             raise InputError("expected words of taste, got none", hint=hint)
         if words_from is not None and history is None:
             raise InputError("expected pictures to ask about, got none", hint="give --liked and --disliked")
+        if words_from is None and history is not None:
+            note("the pictures are not looked at: --words-from names a model that does")
     elif told or words_from:
         raise InputError(f"words of taste are not heard with {way}", hint="leave them out, or use --with words")
     elif history is None:

@@ -81,7 +81,9 @@ def steered_by_words(
         x, *rest = args
         n = len(x) // 2
         states = kwargs["encoder_hidden_states"]
-        told = {"encoder_hidden_states": torch.cat([states, *(side.states.to(states) for side in sides)])}
+        told: dict[str, Any] = {
+            "encoder_hidden_states": torch.cat([states, *(side.states.to(states) for side in sides)])
+        }
         if conditions := kwargs.get("added_cond_kwargs"):
             told["added_cond_kwargs"] = _more_conditions(conditions, sides, n)
         return (torch.cat([x, *[x[-n:]] * len(sides)]), *rest), {**kwargs, **told}

@@ -49,8 +49,10 @@ def base_folder(name: str | os.PathLike[str], *, variant: str | None = None, **h
         if text.count("/") != 1 or text.startswith((".", "/", "~")) or text.endswith("/"):
             raise ModelError(f"there is no base {text!r}", hint=_nearest(text))
         folder = _downloaded(text, variant, hub_arguments(**hub))
+    index = folder / "model_index.json"
+    if index.is_file():  # what is of another kind need not be whole to be told so
+        _check_kind(text, loaded(index.name, lambda: json.loads(index.read_text())))
     check_pipeline(folder)
-    _check_kind(text, json.loads((folder / "model_index.json").read_text()))
     return folder
 
 

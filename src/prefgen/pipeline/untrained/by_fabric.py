@@ -36,6 +36,11 @@ class FabricPerson:
     guidance_scale: ClassVar[float | None] = None
 
     @property
+    def has_dislikes(self) -> bool:
+        """Whether anything is disliked."""
+        return bool(self.dislike_weights)
+
+    @property
     def told(self) -> dict[str, object]:
         """How many pictures are heard."""
         return {"n_liked": len(self.like_weights), "n_disliked": len(self.dislike_weights)}

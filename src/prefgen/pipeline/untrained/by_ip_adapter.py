@@ -92,6 +92,11 @@ class IpAdapterPerson:
     guidance_scale: ClassVar[float | None] = None
 
     @property
+    def has_dislikes(self) -> bool:
+        """Whether anything is disliked."""
+        return self.disliked is not None
+
+    @property
     def told(self) -> dict[str, object]:
         """The adapter's name."""
         return {"ip_adapter": self.adapter.name}

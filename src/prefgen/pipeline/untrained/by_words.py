@@ -39,6 +39,11 @@ class WordsPerson:
         return digest_of(self.way, ["liked", *self.words.liked, "disliked", *self.words.disliked])
 
     @property
+    def has_dislikes(self) -> bool:
+        """Whether anything is disliked."""
+        return bool(self.words.disliked)
+
+    @property
     def told(self) -> dict[str, object]:
         """The words."""
         sides = {"liked_words": self.words.liked, "disliked_words": self.words.disliked}

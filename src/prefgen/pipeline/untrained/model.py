@@ -135,8 +135,9 @@ class UntrainedModel:
         settings = self.settings(person, guidance_scale, num_inference_steps, like_strength, dislike_strength)
         strengths = {name: settings.pop(name, 0.0) for name in ("like_strength", "dislike_strength")}
         guided = settings["guidance_scale"] > 1 and self.pipe.unet.config.time_cond_proj_dim is None
-        if person is not None and strengths["dislike_strength"] and not guided:
+        if person is not None and person.has_dislikes and strengths["dislike_strength"] and not guided:
             _log.warning("without guidance (a scale above 1) dislikes are not heard")
+        self._warn_of_unheard(prompt, negative_prompt, *(() if person is None else person.told.values()))
         seeding = Seeding.of(num_images_per_prompt, generator=generator, seed=seed)
         images: list[Any] = []
         with self._turn, memory_told("painting", self._ways_out(person, batch_size, height)):
@@ -181,6 +182,13 @@ class UntrainedModel:
             return told
         return told | {"with": person.way, **person.told, "profile": person.digest}
 
+    def _warn_of_unheard(self, *texts: object) -> None:
+        """Texts longer than the text encoder reads."""
+        tokenizer = self.pipe.tokenizer
+        for text in texts:
+            if isinstance(text, str) and (n := len(tokenizer(text).input_ids)) > (most := tokenizer.model_max_length):
+                _log.warning("%r… has %d tokens, the last %d are not heard", text[:32], n, n - most)
+
     def _painted(self, ask: Ask, person: UntrainedPerson | None, **arguments: Any) -> list[Any]:
         """One call of the pipeline."""
         if person is None:
@@ -213,7 +221,7 @@ def _history(
         if liked is not None or disliked is not None:
             raise InputError("expected pictures or a history, got both")
         return history
-    return history_from_items(liked, disliked, longest_px=READ_PX)
+    return history_from_items(liked, disliked, longest_px=max(READ_PX.values()))
 
 
 def _check_call(pipe: Any, prompt: object, n: int, batch_size: int, sides: Sequence[int | None]) -> None:

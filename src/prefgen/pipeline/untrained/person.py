@@ -12,8 +12,8 @@ from PIL import Image
 
 from prefgen.core import History, HistoryItem
 
-READ_PX = 1024
-"""Longest side of a picture that is read: SDXL's own."""
+READ_PX = {"words": 512, "ip-adapter": 512, "fabric": 1024}
+"""Longest side of a picture that a way reads: encoders look at no more, FABRIC at SDXL's own side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,11 @@ class UntrainedPerson(Protocol):
     @property
     def digest(self) -> str:
         """Sha256 (hex)."""
+        ...
+
+    @property
+    def has_dislikes(self) -> bool:
+        """Whether anything is disliked."""
         ...
 
     @property
