@@ -11,7 +11,7 @@ from PIL import Image
 
 from conftest import plain
 from prefgen.core import ConfigError, InputError
-from prefgen.diffusion.references import attending, liked_and_disliked, reference_latents
+from prefgen.diffusion.references import attending, liked_and_disliked, reference_latents, weighted_attention
 from prefgen.diffusion.word_steering import steered_by_words, text_states
 from prefgen.history import history_from_items
 from prefgen.pipeline.untrained import UntrainedModel
@@ -196,6 +196,22 @@ def test_references_of_another_size_and_shared_by_a_batch_are_read_alike(models)
             return pipe.unet(x, pipe.scheduler.timesteps[0], encoder_hidden_states=states).sample
 
     torch.testing.assert_close(read(latents), read(latents.repeat(2, 1, 1, 1, 1)), atol=1e-5, rtol=1e-4)
+
+
+def test_the_conditional_rows_hear_the_liked_ones_and_the_others_the_disliked_ones(models) -> None:
+    layer = next(m for name, m in models["sd15"].pipe.unet.named_modules() if name.endswith("attn1"))
+    width, draw = layer.to_q.in_features, torch.Generator().manual_seed(0)
+    states, references = (torch.randn(*shape, width, generator=draw) for shape in ((4, 6), (1, 3, 5)))
+    like, dislike = torch.tensor([[0.5, 0.9]]), torch.tensor([[0.3]])
+    with torch.no_grad():
+        nothing, text = liked_and_disliked(like, dislike)(layer, states, references).chunk(2)
+        unguided = liked_and_disliked(like, dislike[:, :0], guided=False)(layer, states[2:], references[:, :2])
+        for k in (0, 1):
+            heard = weighted_attention(layer, states[k : k + 1], references[:, 2:], dislike)
+            torch.testing.assert_close(nothing[k : k + 1], heard)
+            heard = weighted_attention(layer, states[2 + k : 3 + k], references[:, :2], like)
+            torch.testing.assert_close(text[k : k + 1], heard)
+    torch.testing.assert_close(unguided, text)
 
 
 def test_wide_pictures_are_cut_and_not_squeezed(models) -> None:
