@@ -17,11 +17,11 @@ from prefgen.benchmark.methods import Bench, FitsEachPerson
 from prefgen.benchmark.methods.lora import Fit, LoraMethod, _share_of_rate, fitted
 from prefgen.benchmark.methods.low_rank import LowRankUpdates, attention_projections
 from prefgen.benchmark.methods.prompt import PromptMethod
-from prefgen.benchmark.methods.references import reference_latents
 from prefgen.benchmark.population import members_of
 from prefgen.benchmark.run import Plan, run_bench
 from prefgen.benchmark.tasks import Shelf, cases_of, tasks_of
 from prefgen.diffusion import flow_matching_loss
+from prefgen.diffusion.references import reference_latents
 from tiny_diffusion import D_CROSS, tiny_unet
 
 SHORT = Fit(rank=2, n_steps=4, learning_rate=1e-2)
@@ -77,7 +77,7 @@ def test_training_learns_the_pictures_and_leaves_the_network_as_it_was(bench: Be
     assert not any(p.requires_grad for p in updates.parameters())
 
     def missed(strength: float) -> float:
-        latents = reference_latents(bench.chain, shelf.liked)
+        latents = reference_latents(bench.chain.pipe, shelf.liked)
         prompts = [prompt_of(s.scene) for s in shelf.shown if s.liked]
         text, _ = bench.chain.pipe.encode_prompt(prompts, "cpu", 1, False)
         with torch.no_grad(), updates.heard(unet, strength):

@@ -13,16 +13,17 @@ from fake_judge import FakeChain
 from prefgen.benchmark.chain import Sampling, pictures_as_array
 from prefgen.benchmark.methods import METHODS, Bench
 from prefgen.benchmark.methods.best_of_n import BestOfNMethod
-from prefgen.benchmark.methods.fabric import FabricMethod, weighted_attention
+from prefgen.benchmark.methods.fabric import FabricMethod
 from prefgen.benchmark.methods.prompt import PromptMethod
-from prefgen.benchmark.methods.references import attending, padded_references
 from prefgen.benchmark.methods.rewrite import RewriteMethod
 from prefgen.benchmark.methods.stylealigned import StyleAlignedMethod, adain, aligned_attention
 from prefgen.benchmark.methods.text_mean import TextMeanMethod
-from prefgen.benchmark.methods.viper import ViperMethod, steered
+from prefgen.benchmark.methods.viper import ViperMethod
 from prefgen.benchmark.methods.words import text_states, understood_words
 from prefgen.benchmark.population import members_of
 from prefgen.benchmark.tasks import Shelf, cases_of, tasks_of
+from prefgen.diffusion.references import attending, padded_references, weighted_attention
+from prefgen.diffusion.word_steering import TextStates, steered_by_words
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,8 @@ def test_viper_guides_by_its_formula(bench: Bench) -> None:
     time = torch.tensor(500.0)
     with torch.no_grad():
         e = {k: unet(x, time, states).sample for k, states in texts.items()}
-        with steered(unet, texts["gold"], texts["teal"], d):
+        gold, teal = (TextStates(states=texts[k]) for k in ("gold", "teal"))
+        with steered_by_words(unet, gold, teal, d, d):
             both = torch.cat([texts[""], texts["a fox"]])
             nothing, text = unet(torch.cat([x, x]), time, encoder_hidden_states=both).sample.chunk(2)
     ours = nothing + scale * (text - nothing)
@@ -156,7 +158,7 @@ def test_a_person_without_liked_pictures_gets_the_plain_layer(bench: Bench) -> N
 
 def test_references_are_padded_and_leave_no_trace(bench: Bench) -> None:
     grey, red = Image.new("RGB", (64, 64), "grey"), Image.new("RGB", (64, 64), "red")
-    latents, there = padded_references(bench.chain, [[grey, red], [red], []])
+    latents, there = padded_references(bench.chain.pipe, [[grey, red], [red], []])
     assert there.tolist() == [[True, True], [True, False], [False, False]]
     torch.testing.assert_close(latents[0, 1], latents[1, 0])
     before = bench.chain.pipe.unet.attn_processors

@@ -9,7 +9,7 @@ import warnings
 
 import typer
 
-from prefgen.cli import data, embedding, exporting, generating, measuring, profiles, study, training
+from prefgen.cli import data, embedding, exporting, generating, measuring, profiles, starting, study, training
 
 app = typer.Typer(
     name="prefgen",
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(generating.demo)
 app.command()(generating.generate)
+app.command()(starting.start)
 app.add_typer(profiles.app, name="profile", help="Make, look at, change and share a person's profile.")
 app.command()(profiles.explain)
 app.command()(profiles.rank)

@@ -27,23 +27,29 @@ def open_model(name: str, device: str, dtype: str, *, quiet: bool) -> PrefGen:
 
 
 def given_history(
-    liked: Sequence[Path] | None, disliked: Sequence[Path] | None, manifest: Path | None
+    liked: Sequence[Path] | None,
+    disliked: Sequence[Path] | None,
+    manifest: Path | None,
+    *,
+    longest_px: int | None = None,
 ) -> History | None:
-    """The history that options describe, or None if they describe none."""
+    """The history that options describe, or None if they describe none; pictures are kept as small as a profile's
+    unless `longest_px` says otherwise."""
     from prefgen.core import InputError
     from prefgen.history import history_from_folders, history_from_manifest
     from prefgen.pipeline.stored import MAX_STORED_PX
 
+    longest_px = longest_px or MAX_STORED_PX
     if manifest is not None:
         if liked or disliked:
             raise InputError("expected --manifest or --liked and --disliked, got both")
-        return history_from_manifest(manifest, longest_px=MAX_STORED_PX)
+        return history_from_manifest(manifest, longest_px=longest_px)
     if not liked and not disliked:
         return None
     if all(len(paths or []) <= 1 and all(path.is_dir() for path in paths or []) for paths in (liked, disliked)):
         folders = (paths[0] if paths else None for paths in (liked, disliked))
-        return history_from_folders(*folders, longest_px=MAX_STORED_PX)
-    return _from_paths(liked or [], disliked or [])
+        return history_from_folders(*folders, longest_px=longest_px)
+    return _from_paths(liked or [], disliked or [], longest_px)
 
 
 def given_person(
@@ -74,7 +80,7 @@ def needed(person: Profile | None) -> Profile:
     return person
 
 
-def _from_paths(liked: Sequence[Path], disliked: Sequence[Path]) -> History:
+def _from_paths(liked: Sequence[Path], disliked: Sequence[Path], longest_px: int) -> History:
     """Folders and single pictures, mixed; the same picture counts once, on both sides it is refused."""
     from prefgen.core import ConflictError, History
 
@@ -82,7 +88,7 @@ def _from_paths(liked: Sequence[Path], disliked: Sequence[Path]) -> History:
     for side, paths in (("like", liked), ("dislike", disliked)):
         for path in paths:
             read = _one_folder if path.is_dir() else _one_picture
-            part = read(path, None) if side == "like" else read(None, path)
+            part = read(path, None, longest_px) if side == "like" else read(None, path, longest_px)
             for item in part.items:
                 there = kept.setdefault(item.sha256, item)
                 if there.side != item.side:
@@ -93,16 +99,14 @@ def _from_paths(liked: Sequence[Path], disliked: Sequence[Path]) -> History:
     return History(items=tuple(kept.values()))
 
 
-def _one_picture(liked: Path | None, disliked: Path | None) -> History:
+def _one_picture(liked: Path | None, disliked: Path | None, longest_px: int) -> History:
     from prefgen.history import history_from_items
-    from prefgen.pipeline.stored import MAX_STORED_PX
 
     pictures = ([path] if path else None for path in (liked, disliked))
-    return history_from_items(*pictures, longest_px=MAX_STORED_PX)
+    return history_from_items(*pictures, longest_px=longest_px)
 
 
-def _one_folder(liked: Path | None, disliked: Path | None) -> History:
+def _one_folder(liked: Path | None, disliked: Path | None, longest_px: int) -> History:
     from prefgen.history import history_from_folders
-    from prefgen.pipeline.stored import MAX_STORED_PX
 
-    return history_from_folders(liked, disliked, longest_px=MAX_STORED_PX)
+    return history_from_folders(liked, disliked, longest_px=longest_px)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,17 +58,19 @@ def check_whole(folder: Path, *, needs_mllm: bool = True) -> None:
     parts = [*_pipeline_parts(index), *OUR_PARTS] if index.is_file() else list(OUR_PARTS)
     parts = [part for part in dict.fromkeys(parts) if needs_mllm or part != "mllm"]
     missing = names + [found for part in parts for found in _missing_in(folder / part)]
-    if missing:
-        shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
-        raise ModelError(
-            f"the model in {folder} is not whole: missing {shown}",
-            hint="download or train it again; what is there is kept",
-        )
-    for path in sorted(folder.rglob("*.safetensors")):
-        if not _is_whole(path):
-            raise ModelError(
-                f"{path.relative_to(folder)} in {folder} is cut short or damaged", hint="download it again"
-            )
+    _refuse(folder, missing, folder.rglob("*.safetensors"))
+
+
+def check_pipeline(folder: Path) -> None:
+    """`check_whole` for a stock pipeline's folder, which holds none of our parts.
+
+    Raises:
+        ModelError: names what is missing or cut short.
+    """
+    index = folder / "model_index.json"
+    parts = _pipeline_parts(index) if index.is_file() else []
+    missing = [found for part in parts for found in _missing_in(folder / part)] if parts else ["model_index.json"]
+    _refuse(folder, missing, (path for part in parts for path in (folder / part).rglob("*.safetensors")))
 
 
 def device_named(name: str) -> torch.device:
@@ -190,6 +192,21 @@ def _from_hub(name: str, hub: dict[str, Any]) -> Path:
         ) from error
 
 
+def _refuse(folder: Path, missing: list[str], files: Iterable[Path]) -> None:
+    """Raises `ModelError` where something is missing or one of `files` is cut short."""
+    if missing:
+        shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+        raise ModelError(
+            f"the model in {folder} is not whole: missing {shown}",
+            hint="download or train it again; what is there is kept",
+        )
+    for path in sorted(files):
+        if not _is_whole(path):
+            raise ModelError(
+                f"{path.relative_to(folder)} in {folder} is cut short or damaged", hint="download it again"
+            )
+
+
 def _pipeline_parts(index: Path) -> list[str]:
     try:
         entries = json.loads(index.read_text())
@@ -218,13 +235,22 @@ def _missing_in(part: Path) -> list[str]:
 def _is_whole(path: Path) -> bool:
     """Whether a safetensors file is as long as its header says."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            n = int.from_bytes(file.read(8), "little")
-            if not 2 <= n <= size - 8:
-                return False
-            header = json.loads(file.read(n))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        n, tensors = safetensors_header(path)
+        ends = [entry["data_offsets"][1] for entry in tensors.values()]
+        return path.stat().st_size == 8 + n + max(ends, default=0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return False
-    return size == 8 + n + max(ends, default=0)
+
+
+def safetensors_header(path: Path) -> tuple[int, dict[str, Any]]:
+    """A safetensors file's header: its length in bytes, and each tensor's `dtype`, `shape` and `data_offsets`.
+
+    Raises:
+        ValueError: the file is too short to hold it, or it is no JSON.
+    """
+    with path.open("rb") as file:
+        n = int.from_bytes(file.read(8), "little")
+        if not 2 <= n <= path.stat().st_size - 8:
+            raise ValueError(f"{path} is cut short")
+        header = json.loads(file.read(n))
+    return n, {name: entry for name, entry in header.items() if name != "__metadata__"}

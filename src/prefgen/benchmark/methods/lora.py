@@ -17,10 +17,10 @@ from prefgen.agents import prompt_of
 from prefgen.benchmark.chain import Chain, paint_tasks
 from prefgen.benchmark.methods.low_rank import LowRankUpdates
 from prefgen.benchmark.methods.protocol import Bench, Need
-from prefgen.benchmark.methods.references import reference_latents
 from prefgen.benchmark.tasks import Shelf, Task
 from prefgen.core import torch_generator
 from prefgen.diffusion import flow_matching_loss
+from prefgen.diffusion.references import reference_latents
 
 BATCH = 4
 """Rows a step: each of a shelf's four liked pictures is met about once."""
@@ -117,7 +117,7 @@ def fitted(chain: Chain, shelf: Shelf, fit: Fit) -> LowRankUpdates:
     if not pictures:
         return updates.requires_grad_(False)
     with torch.no_grad():
-        latents = reference_latents(chain, pictures)
+        latents = reference_latents(chain.pipe, pictures)
         prompts = ["", *(prompt_of(shown.scene) for shown in shelf.shown if shown.liked)]
         texts, _ = chain.pipe.encode_prompt(prompts, chain.pipe.device, 1, False)
     optimizer = torch.optim.AdamW(updates.parameters(), fit.learning_rate, weight_decay=0.0)

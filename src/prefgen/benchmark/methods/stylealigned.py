@@ -12,9 +12,9 @@ from torch import Tensor
 
 from prefgen.benchmark.chain import paint_tasks
 from prefgen.benchmark.methods.protocol import Bench, Need
-from prefgen.benchmark.methods.references import attended, attending, heads_of, padded_references
 from prefgen.benchmark.tasks import Task
 from prefgen.core import numpy_rng
+from prefgen.diffusion.references import attended, attending, heads_of, padded_references
 
 
 class StyleAlignedMethod:
@@ -37,7 +37,7 @@ class StyleAlignedMethod:
             for t in part:
                 liked = t.case.shelf.liked
                 shown.append([liked[int(numpy_rng("reference", t.seed).integers(len(liked)))]] if liked else [])
-            latents, there = padded_references(self.bench.chain, shown)
+            latents, there = padded_references(self.bench.chain.pipe, shown)
             shift = math.log(self.like_strength) if self.like_strength > 0 else -math.inf
             bias = torch.where(there[:, 0], shift, -math.inf)
 

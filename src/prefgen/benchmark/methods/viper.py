@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from prefgen.benchmark.methods.protocol import Bench, Need
-from prefgen.benchmark.methods.words import paint_states, text_states, words_of_tasks
+from prefgen.benchmark.methods.words import paint_states, words_of_tasks
 from prefgen.benchmark.tasks import Task
-from prefgen.diffusion.guidance import rows_rewritten
+from prefgen.diffusion.word_steering import steered_by_words, text_states
 
 
 class ViperMethod:
@@ -39,36 +35,11 @@ class ViperMethod:
         for start in range(0, len(tasks), self.bench.sampling.batch):
             part, words = tasks[start : start + self.bench.sampling.batch], known[start:]
             liked, disliked = (
-                text_states(self.bench, [", ".join(getattr(w, side)) for _, w in zip(part, words)])
+                text_states(self.bench.chain.pipe, [", ".join(getattr(w, side)) for _, w in zip(part, words)])[0]
                 for side in ("liked", "disliked")
             )
-            plain = text_states(self.bench, [t.prompt for t in part])
-            nothing = text_states(self.bench, [""] * len(part))
-            with steered(self.bench.chain.pipe.unet, liked, disliked, self.degree):
-                states = plain + self.degree * liked
-                made += paint_states(self.bench, part, states, nothing, self.guidance_scale)
+            plain, nothing = text_states(self.bench.chain.pipe, [t.prompt for t in part], [""] * len(part))
+            with steered_by_words(self.bench.chain.pipe.unet, liked, disliked, self.degree, self.degree):
+                states = plain.plus(self.degree, liked).states
+                made += paint_states(self.bench, part, states, nothing.states, self.guidance_scale)
         return made
-
-
-@contextmanager
-def steered(unet: nn.Module, liked: Tensor, disliked: Tensor, degree: float) -> Iterator[None]:
-    """While open, a call of the network on `[ε_∅; ε_p]` also predicts `ε_VP₊` and `ε_VP₋` and gives back
-    `[ε_∅; ε_p + degree·(ε_VP₊ - ε_VP₋)]`, from which the pipeline's guidance makes ViPer's. `liked` and `disliked` are
-    text states [n, length, d] of the batch's n pictures."""
-    n = len(liked)
-
-    def add_rows(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        x, *rest = args
-        states = kwargs["encoder_hidden_states"]
-        steering = torch.cat([liked, disliked]).to(states)
-        return (torch.cat([x, x[-n:], x[-n:]]), *rest), {
-            **kwargs, "encoder_hidden_states": torch.cat([states, steering])
-        }  # fmt: skip
-
-    def fold_rows(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        nothing, text, plus, minus = output[0].split(n)
-        folded = torch.cat([nothing, text + degree * (plus - minus)])
-        return (folded, *output[1:]) if isinstance(output, tuple) else type(output)(sample=folded)
-
-    with rows_rewritten(unet, add_rows, fold_rows):
-        yield
