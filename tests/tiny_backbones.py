@@ -75,6 +75,7 @@ def tiny_sd15_pipeline(**scheduler: Any) -> StableDiffusionPipeline:
             beta_end=0.012,
             beta_schedule="scaled_linear",
             clip_sample=False,
+            steps_offset=1,
             set_alpha_to_one=False,
             **scheduler,
         ),

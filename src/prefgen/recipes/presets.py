@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -183,8 +184,9 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def preset_named(name: str) -> Preset:
-    """A preset by name."""
+def preset_named(name: str, also: Iterable[str] = ()) -> Preset:
+    """A preset by name; `also` are other names that the caller knows, for the message."""
     if name not in PRESETS:
-        raise ConfigError(f"expected a preset of {sorted(PRESETS)}, got {name!r}", hint=nearest_hint(name, PRESETS))
+        known = sorted([*PRESETS, *also])
+        raise ConfigError(f"expected a preset of {known}, got {name!r}", hint=nearest_hint(name, known))
     return PRESETS[name]

@@ -1,0 +1,78 @@
+"""One training step counted, not run: floating point operations and bytes held, on the meta device.
+
+Operations are those of matrix products, convolutions and attention, a multiply-add as two, forward and backward. Bytes
+are those of all tensors that live at once at the worst moment, as PyTorch's own bookkeeping frees them; what a kernel
+needs inside itself, and what an allocator wastes, is not seen. Attention is counted as a fused kernel computes it: it
+keeps queries, keys, values, its output and a number a row, never the square of the length.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from prefgen.benchmark.footprint import TensorCount
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCount:
+    """`flops` of a step, and the bytes `held` at its worst moment: everything but parameters, gradients included."""
+
+    flops: int
+    held: int
+
+
+def counted(run: Callable[[], Tensor | None]) -> StepCount:
+    """Counts what `run` does, and the way back from the loss that it returns, if it returns one that has a way."""
+    flops, held, fused = FlopCounterMode(display=False), TensorCount(), FusedAttention()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with flops, held, fused:
+            loss = run()
+            if loss is not None and loss.requires_grad:
+                loss.backward()
+    return StepCount(flops=flops.get_total_flops() + fused.flops, held=held.peak)
+
+
+class FusedAttention(TorchFunctionMode):
+    """While open, attention is a fused kernel that computes nothing and is counted: `flops` adds up.
+
+    Forward two products of the scores' size; backward five, since the scores are made again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Takes attention's place and lets everything else through."""
+        if func is F.scaled_dot_product_attention:
+            query, key, value = (*args, *(kwargs or {}).values())[:3]
+            return _Fused.apply(query, key, value, self)
+        return func(*args, **(kwargs or {}))
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, count: FusedAttention) -> Tensor:
+        out = query.new_empty(*query.shape[:-1], value.shape[-1])
+        ctx.save_for_backward(query, key, value, out, query.new_empty(query.shape[:-1], dtype=torch.float32))
+        ctx.count, ctx.product = count, 2 * query.numel() * key.shape[-2]
+        count.flops += 2 * ctx.product
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        query, key, value = ctx.saved_tensors[:3]
+        ctx.count.flops += 5 * ctx.product
+        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None
