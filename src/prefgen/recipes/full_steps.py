@@ -134,8 +134,7 @@ def lora_step(
         states = language(inputs_embeds=words, use_cache=False).last_hidden_state
         return whole.lm_head(states).float().mean()
 
-    with torch.autocast("cpu", enabled=False):
-        return counted(run)
+    return counted(run)
 
 
 def see(whole: Any, name: str, n_pictures: int) -> None:

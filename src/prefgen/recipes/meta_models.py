@@ -13,14 +13,19 @@ from prefgen.recipes.full_presets import published
 META = torch.device("meta")
 
 
-def meta_part(part: dict[str, Any]) -> Any:
-    """A part of a generator, `{"class": …, "config": …}` of diffusers or transformers, float32, on the meta device."""
+def part_on(part: dict[str, Any], device: torch.device) -> Any:
+    """A part of a generator, `{"class": …, "config": …}` of diffusers or transformers, frozen, with new weights."""
     kind = getattr(import_module("diffusers"), part["class"], None)
-    with META:
+    with device:
         if kind is not None:
-            return kind.from_config(part["config"]).to(META).eval().requires_grad_(False)
+            return kind.from_config(part["config"]).to(device).eval().requires_grad_(False)
         kind = getattr(import_module("transformers"), part["class"])
         return kind(kind.config_class(**part["config"])).eval().requires_grad_(False)
+
+
+def meta_part(part: dict[str, Any]) -> Any:
+    """`part_on` the meta device, in float32."""
+    return part_on(part, META)
 
 
 def meta_network(backbone: str) -> Any:
@@ -29,12 +34,17 @@ def meta_network(backbone: str) -> Any:
 
 
 def meta_mllm(name: str) -> Any:
-    """A published language model that sees, frozen."""
+    """A published language model that sees, on the meta device."""
+    return mllm_on(name, META)
+
+
+def mllm_on(name: str, device: torch.device) -> Any:
+    """A published language model that sees, frozen, with new weights."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     record = published(name)
     config = AutoConfig.for_model(record["model_type"], **record["config"])
-    with META:
+    with device:
         return AutoModelForImageTextToText.from_config(config).eval().requires_grad_(False)
 
 
