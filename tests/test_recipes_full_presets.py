@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -211,3 +212,13 @@ def test_the_defaults_on_stable_diffusion_fit_one_card_of_24_gb(name: str) -> No
     plan = check_fits(FULL_PRESETS[name], 24)
     assert all(stage.flops_per_step > 10**12 for stage in plan.stages)
     assert all(stage.memory["activations (estimate)"] > 0 for stage in plan.stages)
+
+
+def test_the_commands_on_the_page_run(cli, monkeypatch: pytest.MonkeyPatch, cheap: None) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "backbones.md").read_text()
+    commands = re.findall(r"^prefgen (train .*)$", page, re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        status, out, err = cli(*command.split())
+        assert status == 0, err
+        assert "sd15" in out or "stage adapter" in out
