@@ -20,6 +20,7 @@ from prefgen.adapter import GROUPS, Group, UserAdapter, UserTokens, load_adapter
 from prefgen.alignment import Projector
 from prefgen.core import ModelError, numpy_rng
 from prefgen.diffusion import backbone_loss
+from prefgen.recipes.attention import stock_attention
 from prefgen.recipes.loop import Deadline, Loop, LoopSettings
 from prefgen.recipes.prepared_rows import RowFolder, Rows
 
@@ -115,7 +116,8 @@ def train_backbone_adapter(
     def loss(step: int, generator: torch.Generator) -> Mapping[str, Tensor]:
         rng = numpy_rng("backbone rows", settings.seed, step)
         drawn = [int(i) for i in rng.integers(0, len(rows), settings.batch_size)]
-        return adapter_loss(model, scheduler, rows.rows(drawn).to(where, dtype), generator, **objective)
+        with stock_attention():
+            return adapter_loss(model, scheduler, rows.rows(drawn).to(where, dtype), generator, **objective)
 
     if gradient_checkpointing:
         network.enable_gradient_checkpointing()
