@@ -29,6 +29,7 @@ from prefgen.recipes.full_steps import (
     lora_step,
     meta_lora,
     meta_personal,
+    read_words,
     see,
     text_shapes,
 )
@@ -171,7 +172,7 @@ def embedding() -> int:
 
     def read() -> None:
         see(whole, "idefics2", N_HISTORY)
-        whole.model.text_model(inputs_embeds=words, use_cache=False)
+        read_words(whole.model.text_model, words)
 
     with torch.no_grad():
         return counted(read).flops

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from prefgen.benchmark.footprint import TensorCount
@@ -42,24 +41,28 @@ def counted(run: Callable[[], Tensor | None]) -> StepCount:
     return StepCount(flops=flops.get_total_flops() + fused.flops, held=held.peak)
 
 
-class FusedAttention(TorchFunctionMode):
+class FusedAttention:
     """While open, attention is a fused kernel that computes nothing and is counted: `flops` adds up.
 
-    Forward two products of the scores' size; backward five, since the scores are made again.
+    Forward two products of the scores' size; backward five, since the scores are made again. It stands in PyTorch's
+    own place, not in a function mode: on the way back, where checkpointed blocks are run again, such modes are off.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.flops = 0
+        self._stock: Any = None
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Takes attention's place and lets everything else through."""
-        if func is F.scaled_dot_product_attention:
-            query, key, value = (*args, *(kwargs or {}).values())[:3]
-            return _Fused.apply(query, key, value, self)
-        return func(*args, **(kwargs or {}))
+    def __enter__(self) -> FusedAttention:
+        module: Any = F
+        self._stock, module.scaled_dot_product_attention = F.scaled_dot_product_attention, self._attend
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        module: Any = F
+        module.scaled_dot_product_attention = self._stock
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
+        return _Fused.apply(query, key, value, self)  # pyright: ignore[reportReturnType]
 
 
 class _Fused(torch.autograd.Function):

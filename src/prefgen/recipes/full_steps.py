@@ -131,10 +131,16 @@ def lora_step(
         with torch.no_grad():
             see(whole, name, batch * n_pictures)
         words = torch.empty(batch, length, d_lm, device=META, dtype=torch.bfloat16, requires_grad=checkpointing)
-        states = language(inputs_embeds=words, use_cache=False).last_hidden_state
+        states = read_words(language, words)
         return whole.lm_head(states).float().mean()
 
     return counted(run)
+
+
+def read_words(language: Any, words: Tensor) -> Tensor:
+    """Hidden states of a language model; the mask is given whole, since on the meta device none can be worked out."""
+    mask = torch.ones(1, 1, words.shape[1], words.shape[1], dtype=torch.bool, device=words.device)
+    return language(inputs_embeds=words, attention_mask=mask, use_cache=False).last_hidden_state
 
 
 def see(whole: Any, name: str, n_pictures: int) -> None:
