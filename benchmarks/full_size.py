@@ -20,7 +20,7 @@ import torch
 
 from prefgen.adapter import GROUPS, UserAdapter
 from prefgen.adapter.attention import GroupState, UserState
-from prefgen.recipes.counting import counted
+from prefgen.recipes.counting import flops_of
 from prefgen.recipes.full_presets import FULL_PRESETS, published
 from prefgen.recipes.full_steps import (
     adapter_step,
@@ -129,7 +129,7 @@ def painting_step(kind: str) -> int:
             [tokens[:, None]],
         )
     if kind != "person":
-        return counted(step).flops
+        return flops_of(step)
     adapter = UserAdapter.for_network(network)
     strength, heard = torch.ones(2, device=META), torch.ones(2, dtype=torch.bool, device=META)
     groups = {
@@ -138,7 +138,7 @@ def painting_step(kind: str) -> int:
     }
     with adapter.injected(network), adapter.users(None):
         adapter.hear(UserState(groups=groups, n_rows=2, n_plain_rows=0, nobody_heard=False))
-        return counted(step).flops
+        return flops_of(step)
 
 
 def _stock_processors(network: Any, d_cross: int) -> None:
@@ -160,7 +160,7 @@ def decoding() -> int:
     vae = meta_part(published("sdxl")["vae"])
     latents = torch.empty(1, *latent_shape("sdxl"), device=META)
     with torch.no_grad():
-        return counted(lambda: vae.decode(latents, return_dict=False)[0]).flops
+        return flops_of(lambda: vae.decode(latents, return_dict=False)[0])
 
 
 def embedding() -> int:
@@ -175,7 +175,7 @@ def embedding() -> int:
         read_words(whole.model.text_model, words)
 
     with torch.no_grad():
-        return counted(read).flops
+        return flops_of(read)
 
 
 if __name__ == "__main__":

@@ -30,15 +30,29 @@ class StepCount:
 
 
 def counted(run: Callable[[], Tensor | None]) -> StepCount:
-    """Counts what `run` does, and the way back from the loss that it returns, if it returns one that has a way."""
-    flops, held, fused = FlopCounterMode(display=False), TensorCount(), FusedAttention()
-    with warnings.catch_warnings():
+    """Counts what `run` does, and the way back from the loss that it returns, if it returns one that has a way.
+
+    It is run twice: PyTorch's counter of operations holds on to tensors that would long be gone.
+    """
+    held = TensorCount()
+    with held, FusedAttention():
+        _there_and_back(run)
+    return StepCount(held=held.peak, flops=flops_of(run))
+
+
+def flops_of(run: Callable[[], Tensor | None]) -> int:
+    """The operations alone."""
+    flops = FlopCounterMode(display=False)
+    with warnings.catch_warnings(), flops, FusedAttention() as fused:
         warnings.simplefilter("ignore")
-        with flops, held, fused:
-            loss = run()
-            if loss is not None and loss.requires_grad:
-                loss.backward()
-    return StepCount(flops=flops.get_total_flops() + fused.flops, held=held.peak)
+        _there_and_back(run)
+    return flops.get_total_flops() + fused.flops
+
+
+def _there_and_back(run: Callable[[], Tensor | None]) -> None:
+    loss = run()
+    if loss is not None and loss.requires_grad:
+        loss.backward()
 
 
 class FusedAttention:
