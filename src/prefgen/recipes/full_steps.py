@@ -77,7 +77,7 @@ def adapter_step(
     times = torch.empty(batch, device=META)
     if model is None:
         with torch.no_grad():
-            return counted(lambda: predictor(network, Conditions.of(told))(latents, times) and None)
+            return counted(lambda: predictor(network, Conditions.of(told))(latents, times))
     if checkpointing:
         network.enable_gradient_checkpointing()
 
