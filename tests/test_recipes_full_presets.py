@@ -39,8 +39,9 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps that cost nothing to count, twice as much without checkpointing; parameters are counted as ever."""
     from prefgen.recipes.counting import StepCount
 
-    def step(*_: Any, checkpointing: bool, **__: Any) -> StepCount:
-        return StepCount(flops=4 * 10**12 if checkpointing else 3 * 10**12, held=2 * GIB if checkpointing else 12 * GIB)
+    def step(*_: Any, checkpointing: bool, batch: int, **__: Any) -> StepCount:
+        flops, held = (4 * 10**12, 2 * GIB) if checkpointing else (3 * 10**12, 12 * GIB)
+        return StepCount(flops=flops * batch, held=held * batch)
 
     monkeypatch.setattr(full_plan, "adapter_step", step)
     monkeypatch.setattr(full_plan, "lora_step", step)
@@ -94,7 +95,7 @@ def test_memory_adds_up(cheap: None) -> None:
     assert stage.memory["gradients, float32"] == stage.memory["trained weights, float32"] == 4 * n
     assert stage.memory["optimiser, float32"] == 8 * n
     assert stage.memory["frozen weights, bf16"] == 2 * PUBLISHED["sd15"]
-    assert stage.memory["activations (estimate)"] == (2 * GIB - 4 * n) * stage.batch
+    assert stage.memory["activations (estimate)"] == 2 * GIB * stage.batch - 4 * n
     assert stage.vram == sum(stage.memory.values())
     assert stage.flops_per_step == 4 * 10**12 * stage.batch
     wide = plan_of(FULL_PRESETS["sd15-smolvlm"].with_overrides(dtype="float32")).stages[1]

@@ -123,14 +123,23 @@ def _smaller(preset: FullPreset) -> Iterator[tuple[str, FullPreset]]:
 
 def _adapter_stage(p: FullPreset) -> StagePlan:
     network, linear, adapter, projector = _adapter_parameters(p.backbone, p.user_tokens, d_user_of(p))
-    step = adapter_step(p.backbone, p.user_tokens, d_user_of(p), checkpointing=p.gradient_checkpointing)
+    step = adapter_step(
+        p.backbone, p.user_tokens, d_user_of(p), checkpointing=p.gradient_checkpointing, batch=p.adapter_batch
+    )
     trainable = {"adapter": adapter, "projector": projector}
     return _stage(p, "adapter", p.adapter_batch, trainable, {"generator": network}, linear, step.flops, step.held)
 
 
 def _lora_stage(p: FullPreset) -> StagePlan:
     frozen, linear, lora = _lora_parameters(p.mllm, p.lora_rank)
-    step = lora_step(p.mllm, p.lora_rank, p.history_pictures, p.text_tokens, checkpointing=p.gradient_checkpointing)
+    step = lora_step(
+        p.mllm,
+        p.lora_rank,
+        p.history_pictures,
+        p.text_tokens,
+        checkpointing=p.gradient_checkpointing,
+        batch=p.mllm_batch,
+    )
     rows = {"language model": frozen}
     return _stage(p, "preferences", p.mllm_batch, {"LoRA": lora}, rows, linear, step.flops, step.held, averaged=False)
 
@@ -146,7 +155,7 @@ def _stage(
     held: int,
     averaged: bool = True,
 ) -> StagePlan:
-    """Sums up one stage; `flops` and `held` are of one sample, the frozen parts in bfloat16."""
+    """Sums up one stage; `flops` and `held` are those of a whole step with the frozen parts in bfloat16."""
     n_trained, n_frozen, size = sum(trainable.values()), sum(frozen.values()), BYTES_OF[p.dtype]
     gradients = 4 * n_trained
     memory: dict[str, float] = {}
@@ -158,11 +167,9 @@ def _stage(
     memory["averaged weights, float32"] = 4 * n_trained if averaged and p.ema else 0
     memory["gradients, float32"] = gradients
     memory["optimiser, float32"] = ADAM_BYTES * n_trained
-    memory["activations (estimate)"] = max(held - gradients, 0) * batch * size / 2
+    memory["activations (estimate)"] = max(held - gradients, 0) * size / 2
     memory["driver and libraries (estimate)"] = RESERVED
-    return StagePlan(
-        stage=name, batch=batch, trainable=trainable, frozen=frozen, memory=memory, flops_per_step=flops * batch
-    )
+    return StagePlan(stage=name, batch=batch, trainable=trainable, frozen=frozen, memory=memory, flops_per_step=flops)
 
 
 def _disk(p: FullPreset) -> dict[str, int]:

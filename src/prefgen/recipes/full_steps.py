@@ -1,5 +1,4 @@
-"""The training steps of full presets on the meta device, one sample each: the adapter's on a generator, LoRA's on a
-language model. Both grow in proportion to the batch, but for the gradients."""
+"""The training steps of full presets on the meta device: the adapter's on a generator, LoRA's on a language model."""
 
 from __future__ import annotations
 
