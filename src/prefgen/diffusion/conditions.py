@@ -47,7 +47,8 @@ class Conditions:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Conditions:
         """The same on another device or in another dtype."""
-        return Conditions(**{k: None if v is None else v.to(device=device, dtype=dtype) for k, v in vars(self).items()})
+        moved = {name: value.to(device=device, dtype=dtype) for name, value in self.tensors().items()}
+        return Conditions.of(moved)
 
     def tensors(self) -> dict[str, Tensor]:
         """What there is, by name."""
@@ -71,7 +72,7 @@ def predictor(network: nn.Module, conditions: Conditions, *, guidance: float = F
     """
     kind = type(network).__name__
     if isinstance(network, UNet2DConditionModel):
-        needed = ["pooled", "time_ids"] if network.config.addition_embed_type == "text_time" else []
+        needed = ["pooled", "time_ids"] if _takes_sizes(network) else []
         ask = partial(_ask_unet, network)
     elif kind == "SD3Transformer2DModel":
         needed, ask = ["pooled"], partial(_ask_sd3, network)
@@ -101,7 +102,7 @@ def encode_prompts(pipe: Any, prompts: Sequence[str], *, side_px: int, longest_t
             texts, None, None, device=device, do_classifier_free_guidance=False, **longest
         )
         return Conditions(text=text, pooled=pooled)
-    if network.config.addition_embed_type == "text_time":  # pyright: ignore[reportAttributeAccessIssue]
+    if _takes_sizes(network):
         text, _, pooled, _ = pipe.encode_prompt(texts, device=device, do_classifier_free_guidance=False)
         sizes = torch.tensor([[side_px, side_px, 0, 0, side_px, side_px]], device=device, dtype=text.dtype)
         return Conditions(text=text, pooled=pooled, time_ids=sizes.repeat(len(texts), 1))
@@ -118,6 +119,10 @@ def encode_pictures(
     config = pipe.vae.config
     z = pipe.vae.encode(pixels.to(pipe.vae.device, pipe.vae.dtype)).latent_dist.mean
     return (z - (getattr(config, "shift_factor", None) or 0.0)) * config.scaling_factor
+
+
+def _takes_sizes(unet: Any) -> bool:
+    return unet.config.addition_embed_type == "text_time"
 
 
 def _ask_unet(network: Any, given: Conditions, x: Tensor, timesteps: Tensor) -> Tensor:

@@ -126,16 +126,18 @@ def sample(
         )
     with ExitStack() as stack:
         if adapter is not None and tokens is not None and len(tokens) > 0:
-            network, separate = network_of(pipe), user_guidance_scale is not None
+            network = network_of(pipe)
             text_scale = text_guidance(network, guidance_scale, negative_prompt, pipeline_arguments)
-            tokens, unconditional = (None if x is None else x.to(_device(adapter)) for x in (tokens, unconditional))
-            turns = turns_of(network, tokens, unconditional, guided=text_scale is not None, separate=separate)
+            where = next(adapter.parameters()).device
+            against = None if unconditional is None else unconditional.to(where)
+            guided, separate = text_scale is not None, user_guidance_scale is not None
+            turns = turns_of(network, tokens.to(where), against, guided=guided, separate=separate)
             stack.enter_context(adapter.injected(network))
             turn = stack.enter_context(heard_by_turns(adapter, network, turns, like_strength, dislike_strength))
             callback_on_step_end = heard_between(
                 adapter, user_start, user_end, num_inference_steps, callback_on_step_end
             )
-            if separate:
+            if user_guidance_scale is not None:
                 stack.enter_context(
                     separate_user_guidance(
                         network, len(tokens), user_guidance_scale, text_scale or 1.0, lambda: turn().is_plain(adapter)
@@ -169,10 +171,6 @@ def latents_for(
     """
     drawn = [torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(drawn).to(device, dtype)
-
-
-def _device(adapter: UserAdapter) -> torch.device:
-    return next(adapter.parameters()).device
 
 
 def _as_list(negative_prompt: str | Sequence[str] | None, n: int) -> list[str] | None:

@@ -89,7 +89,7 @@ FULL_PRESETS: dict[str, FullPreset] = {
 
 def published(name: str) -> dict[str, Any]:
     """The record of a published model: its name on the hub, where the numbers stand, and its configurations."""
-    path = files("prefgen.recipes").joinpath("published", f"{name}.json")
+    path = files("prefgen.recipes").joinpath("published").joinpath(f"{name}.json")
     if name not in (*BACKBONES, *MLLMS):
         known = [*BACKBONES, *MLLMS]
         raise ConfigError(f"expected a published model of {known}, got {name!r}", hint=nearest_hint(name, known))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prefgen.adapter import GROUPS, UserAdapter
+from prefgen.adapter import GROUPS, Group, UserAdapter
 from prefgen.adapter.attention import GroupState, UserState
 from prefgen.alignment import Projector
 from prefgen.diffusion import Conditions, predictor
@@ -35,11 +35,11 @@ def d_text_of(preset: FullPreset) -> int:
 
 def meta_personal(preset: FullPreset, network: Any | None = None) -> PersonalBackbone:
     """What the adapter's stage trains, on the meta device."""
-    network = meta_network(preset.backbone) if network is None else network
+    frozen: Any = meta_network(preset.backbone) if network is None else network
     with META:
-        adapter = UserAdapter.for_network(network, init="copy")
+        adapter = UserAdapter.for_network(frozen, init="copy")
         projector = Projector(d_user_of(preset), adapter.d_cross, preset.user_tokens)
-    return PersonalBackbone(network, adapter, projector)
+    return PersonalBackbone(frozen, adapter, projector)
 
 
 def latent_shape(backbone: str) -> tuple[int, int, int]:
@@ -94,7 +94,7 @@ def _everybody(model: PersonalBackbone, users: Tensor) -> UserState:
     """Both groups heard in every row; on the meta device nobody can be asked who is."""
     n = len(users)
     heard = torch.ones(n, dtype=torch.bool, device=users.device)
-    groups = {
+    groups: dict[Group, GroupState] = {
         name: GroupState(
             tokens=model.projector(users), strength=torch.ones(n, device=users.device), heard=heard, span=slice(0, n)
         )
