@@ -94,27 +94,28 @@ def tiny_sdxl_unet() -> UNet2DConditionModel:
     )
 
 
-def tiny_sd3_transformer() -> SD3Transformer2DModel:
+def tiny_sd3_transformer(**changes) -> SD3Transformer2DModel:
     """Stable Diffusion 3.5's kind: joint attention with query and key norms; the first block attends twice, the last
     one drops the text."""
     torch.manual_seed(3)
-    return SD3Transformer2DModel(
-        sample_size=8,
-        patch_size=1,
-        in_channels=4,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=4,
-        joint_attention_dim=D_CROSS,
-        caption_projection_dim=32,
-        pooled_projection_dim=32,
-        out_channels=4,
-        qk_norm="rms_norm",
-        dual_attention_layers=(0,),
-    ).eval()
+    config = {
+        "sample_size": 8,
+        "patch_size": 1,
+        "in_channels": 4,
+        "num_layers": 2,
+        "attention_head_dim": 8,
+        "num_attention_heads": 4,
+        "joint_attention_dim": D_CROSS,
+        "caption_projection_dim": 32,
+        "pooled_projection_dim": 32,
+        "out_channels": 4,
+        "qk_norm": "rms_norm",
+        "dual_attention_layers": (0,),
+    }
+    return SD3Transformer2DModel(**config | changes).eval()
 
 
-def tiny_flux_transformer() -> FluxTransformer2DModel:
+def tiny_flux_transformer(*, guidance_embeds: bool = False) -> FluxTransformer2DModel:
     """FLUX's kind: double blocks, which hear a person, a single block, which does not, rotary positions."""
     torch.manual_seed(3)
     return FluxTransformer2DModel(
@@ -127,6 +128,7 @@ def tiny_flux_transformer() -> FluxTransformer2DModel:
         joint_attention_dim=D_CROSS,
         pooled_projection_dim=32,
         axes_dims_rope=(4, 4, 8),
+        guidance_embeds=guidance_embeds,
     ).eval()
 
 

@@ -196,8 +196,15 @@ class JointUserAttentionProcessor:
         user = self.branch.added(attn, query, torch.zeros_like(query), state).to(picture.dtype)
         if self.beside:
             return picture, *text, user
-        told = picture + F.linear(user, linear(attn.to_out[0]).weight)
+        told = picture + _without_bias(attn.to_out[0], user)
         return (told, *text) if text else told
+
+
+def _without_bias(layer: nn.Module, x: Tensor) -> Tensor:
+    """A linear layer's part without its bias; a layer with a style LoRA in it is asked, not looked into."""
+    if type(layer) is nn.Linear:
+        return F.linear(x, layer.weight)
+    return layer(x) - layer(torch.zeros_like(x[:1, :1]))
 
 
 def _split_heads(attn: Any, x: Tensor) -> Tensor:

@@ -146,11 +146,26 @@ class UserAdapter(nn.Module):
         checkpointing call `backward` inside this context, since the forward pass is run again there.
         """
         previous = self._state
-        self._state = self._state_of(tokens, {"like": like_strength, "dislike": dislike_strength}, n_plain_rows)
+        self._state = self.state_for(tokens, like_strength, dislike_strength, n_plain_rows=n_plain_rows)
         try:
             yield self
         finally:
             self._state, self.silent = previous, False
+
+    def state_for(
+        self,
+        tokens: UserTokens | None,
+        like_strength: Strength = 1.0,
+        dislike_strength: Strength = 1.0,
+        *,
+        n_plain_rows: int = 0,
+    ) -> UserState | None:
+        """What `users` sets, to be set by `hear`: for loops that call a network several times, for others each time."""
+        return self._state_of(tokens, {"like": like_strength, "dislike": dislike_strength}, n_plain_rows)
+
+    def hear(self, state: UserState | None) -> None:
+        """Listens to `state` until told otherwise; None is nobody. Prefer `users`, which ends by itself."""
+        self._state = state
 
     def extra_repr(self) -> str:
         """Names groups, layers and token width, so that `repr` explains the adapter."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from prefgen.cli.full_training import train_full_preset
 from prefgen.cli.options import Json
 from prefgen.cli.output import emit, log_to_stderr
 
 
 def train(
-    preset: Annotated[str, typer.Option("--preset", help="The size: tiny (minutes), embedded (what ships).")] = "tiny",
+    preset: Annotated[
+        str, typer.Option("--preset", help="tiny (minutes), embedded (what ships), or BACKBONE-MLLM.")
+    ] = "tiny",
     stage: Annotated[str | None, typer.Option("--stage", help="Only this stage.")] = None,
     max_minutes: Annotated[
         float | None, typer.Option("--max-minutes", min=0, help="Stop and save then; the same command resumes.")
@@ -40,23 +43,56 @@ def train(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    vram_gb: Annotated[
+        float | None, typer.Option("--vram-gb", min=0, help="The card's memory; refuse what does not fit.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option("--batch", help="Samples a step, in a full preset.")] = None,
+    dtype: Annotated[str | None, typer.Option("--dtype", help="float32, float16 or bf16, in a full preset.")] = None,
+    gradient_checkpointing: Annotated[
+        bool | None, typer.Option("--gradient-checkpointing/--no-gradient-checkpointing", help="In a full preset.")
+    ] = None,
+    load_4bit: Annotated[
+        bool | None, typer.Option("--load-4bit/--no-load-4bit", help="Frozen weights in four bits, in a full preset.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Train the whole chain, stage by stage. What is done is skipped, what was broken off is resumed.
 
     On several processes: torchrun --nproc_per_node N -m prefgen train ... (docs/scale.md).
+    Presets such as sdxl-idefics2 (sd15, sdxl, sd3 or flux; smolvlm or idefics2) start from published weights; with
+    --dry-run they say what they take: parameters, memory, disk, operations.
     """
     log_to_stderr()
     from prefgen.core import ConfigError, nearest_hint
     from prefgen.pipeline.loading import folder_of
-    from prefgen.recipes.presets import preset_named
+    from prefgen.recipes.full_presets import FULL_PRESETS
+    from prefgen.recipes.presets import preset_named, typed_settings
     from prefgen.recipes.ranks import is_first
     from prefgen.recipes.train import STAGES
     from prefgen.recipes.train import train as run
 
-    size = preset_named(preset).with_settings(settings or [])
     work = work or Path("runs") / preset
     out = out or work / "model"
+    full = {"dtype": dtype, "gradient_checkpointing": gradient_checkpointing, "load_4bit": load_4bit}
+    full |= {"adapter_batch": batch, "mllm_batch": batch}
+    if preset in FULL_PRESETS:
+        if stage is not None or start is not None:
+            raise ConfigError("expected no --stage and no --start with a preset on published weights")
+        size = FULL_PRESETS[preset]
+        train_full_preset(
+            size.with_overrides(**typed_settings(size, settings or []), **_given(full)),
+            work=work,
+            out=out,
+            max_minutes=max_minutes,
+            vram_gb=vram_gb,
+            dry_run=dry_run,
+            as_json=json_,
+        )
+        return
+    size = preset_named(preset, also=FULL_PRESETS)
+    size = size.with_overrides(**typed_settings(size, settings or []))
+    if vram_gb is not None or any(value is not None for value in full.values()):
+        raise ConfigError("expected --vram-gb, --batch, --dtype and the like with a preset on published weights only")
     names = list(STAGES)
     if stage is not None and stage not in names:
         raise ConfigError(f"expected a stage of {', '.join(names)}, got {stage!r}", hint=nearest_hint(stage, names))
@@ -70,3 +106,8 @@ def train(
     if not is_first():
         return
     emit({**plan, "done": done}, as_json=json_, lines=["done" if done else "unfinished: the same command resumes"])
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_OF_NO_ROW = ("img_ids", "txt_ids")
+"""Inputs of FLUX that all rows share, whatever their length."""
+
 
 @contextmanager
 def separate_user_guidance(
-    unet: nn.Module,
+    network: nn.Module,
     n_pictures: int,
     user_scale: float,
     text_scale: float,
@@ -26,16 +29,17 @@ def separate_user_guidance(
     So the adapter's users must be laid out `[ε_∅; ε_text; ε_text,user]`, or `[ε_text; ε_text,user]` without
     classifier-free guidance. **Cost**: three rows a picture and step instead of two (two instead of one), in one call.
     The pipeline is handed `[ε_∅; ε_text + (w_user/w_text)·(ε_text,user - ε_text)]`, from which its own formula makes
-    the above. `unet` must return a tuple or an output with `.sample` first. A step in which `is_silent` says so is left
-    to the pipeline.
+    the above. `network` must return a tuple or an output with `.sample` first. A call for which `is_silent` says so is
+    left to the pipeline.
     """
     ratio = user_scale / text_scale
 
     def add_rows(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if is_silent():
             return args, kwargs
-        n_rows = len(args[0] if args else kwargs["sample"])
-        return _repeat_last(args, n_rows, n_pictures), _repeat_last(kwargs, n_rows, n_pictures)
+        n_rows = n_rows_of(args, kwargs)
+        shared = {name: kwargs[name] for name in _OF_NO_ROW if name in kwargs}
+        return _repeat_last(args, n_rows, n_pictures), _repeat_last(kwargs, n_rows, n_pictures) | shared
 
     def fold_rows(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if is_silent():
@@ -45,8 +49,13 @@ def separate_user_guidance(
         folded = torch.cat([rows[: -2 * n_pictures], text + ratio * (user - text)])
         return (folded, *output[1:]) if isinstance(output, tuple) else type(output)(sample=folded)
 
-    with rows_rewritten(unet, add_rows, fold_rows):
+    with rows_rewritten(network, add_rows, fold_rows):
         yield
+
+
+def n_rows_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """How many rows a call of a UNet (`sample`) or a transformer (`hidden_states`) has."""
+    return len(args[0] if args else kwargs["sample" if "sample" in kwargs else "hidden_states"])
 
 
 @contextmanager

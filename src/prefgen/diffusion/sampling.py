@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
-from prefgen.adapter import UserAdapter, UserTokens, concatenate_users
+from prefgen.adapter import UserAdapter, UserTokens, network_of
 from prefgen.core import InputError
+from prefgen.diffusion.branches import heard_by_turns, text_guidance, turns_of
 from prefgen.diffusion.guidance import separate_user_guidance
 from prefgen.diffusion.interval import StepCallback, check_interval, heard_between
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @overload
 def sample(
-    pipe: StableDiffusionPipeline,
+    pipe: Any,
     adapter: UserAdapter | None,
     prompts: Sequence[str],
     tokens: UserTokens | None,
@@ -50,7 +50,7 @@ def sample(
 
 @overload
 def sample(
-    pipe: StableDiffusionPipeline,
+    pipe: Any,
     adapter: UserAdapter | None,
     prompts: Sequence[str],
     tokens: UserTokens | None,
@@ -73,7 +73,7 @@ def sample(
 
 
 def sample(
-    pipe: StableDiffusionPipeline,
+    pipe: Any,
     adapter: UserAdapter | None,
     prompts: Sequence[str],
     tokens: UserTokens | None,
@@ -95,9 +95,10 @@ def sample(
 ) -> Any:
     """One picture for each prompt, generator and row of `tokens`; each is decided by its own three alone.
 
-    The loop is the pipeline's own `__call__`, so whatever it takes (`height`, `guidance_rescale`, `eta` …) may be given
-    too, except arguments that change the number of rows. Any pipeline with that call and a `unet` will do, Stable
-    Diffusion XL as well.
+    The loop is the pipeline's own `__call__`, so whatever it takes (`height`, `guidance_rescale`, `eta`, `image` and
+    `strength` of an img2img pipeline, a ControlNet's `image`, FLUX's `true_cfg_scale` …) may be given too, except
+    arguments that change the number of rows. Any stock pipeline of Stable Diffusion 1.5, XL, 3, 3.5 or FLUX will do,
+    and `guidance_scale` means what it means there: with FLUX the distilled guidance, a number that the network is told.
 
     - `tokens` None, zero tokens or strength 0 give the plain pipeline's picture bit for bit.
     - Strengths are numbers or tensors `[batch]`.
@@ -108,6 +109,7 @@ def sample(
       plain pipeline, at its cost (`prefgen.diffusion.interval`).
     - `dislikes` says where the dislike group speaks. `"unconditional"` (ours): in the unconditional branch, from which
       guidance moves away, so that more strength means further from what is disliked; without guidance they are silent.
+      With FLUX that branch is open where `true_cfg_scale` > 1 and there is a negative prompt (`""` will do).
       `"beside"`: in the conditional branch beside the likes, as the formula of arXiv 2512.06020 reads.
     - `unconditional` are users for the unconditional branch; the default is what `dislikes` says.
     - `output_type` is `"pil"` (a list), `"np"`, `"pt"` or `"latent"`.
@@ -124,19 +126,23 @@ def sample(
         )
     with ExitStack() as stack:
         if adapter is not None and tokens is not None and len(tokens) > 0:
-            separate = user_guidance_scale is not None
-            guided = guidance_scale > 1 and getattr(pipe.unet.config, "time_cond_proj_dim", None) is None
-            branches, n_plain_rows = _branches(tokens, unconditional, guided=guided, separate=separate)
-            strengths = [_on_branches(s, len(tokens), len(branches)) for s in (like_strength, dislike_strength)]
-            stack.enter_context(adapter.injected(pipe.unet))
-            stack.enter_context(adapter.users(branches.to(pipe.unet.device), *strengths, n_plain_rows=n_plain_rows))
+            network = network_of(pipe)
+            text_scale = text_guidance(network, guidance_scale, negative_prompt, pipeline_arguments)
+            where = next(adapter.parameters()).device
+            against = None if unconditional is None else unconditional.to(where)
+            guided, separate = text_scale is not None, user_guidance_scale is not None
+            turns = turns_of(network, tokens.to(where), against, guided=guided, separate=separate)
+            stack.enter_context(adapter.injected(network))
+            turn = stack.enter_context(heard_by_turns(adapter, network, turns, like_strength, dislike_strength))
             callback_on_step_end = heard_between(
                 adapter, user_start, user_end, num_inference_steps, callback_on_step_end
             )
-            if separate:
-                text_scale = guidance_scale if guided else 1.0
-                guided_apart = (pipe.unet, len(tokens), user_guidance_scale, text_scale, lambda: adapter.silent)
-                stack.enter_context(separate_user_guidance(*guided_apart))
+            if user_guidance_scale is not None:
+                stack.enter_context(
+                    separate_user_guidance(
+                        network, len(tokens), user_guidance_scale, text_scale or 1.0, lambda: turn().is_plain(adapter)
+                    )
+                )
         if wanted := getattr(callback_on_step_end, "tensor_inputs", None):
             pipeline_arguments = {"callback_on_step_end_tensor_inputs": wanted} | pipeline_arguments
         output = pipe(
@@ -165,28 +171,6 @@ def latents_for(
     """
     drawn = [torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(drawn).to(device, dtype)
-
-
-def _branches(
-    tokens: UserTokens, unconditional: UserTokens | None, *, guided: bool, separate: bool
-) -> tuple[UserTokens, int]:
-    """Users for one model call, `[unconditional?; text alone?; text with the person]`, and how many rows lead them."""
-    n = len(tokens)
-    if unconditional is None or not guided:
-        return tokens, n * (guided + separate)
-    if len(unconditional) != n:
-        raise InputError(f"expected {n} rows of unconditional user tokens, got {len(unconditional)}")
-    text_alone = [tokens.nobody()] if separate else []
-    return concatenate_users([unconditional, *text_alone, tokens]), 0
-
-
-def _on_branches(strength: Strength, n_pictures: int, n_rows: int) -> Strength:
-    """A strength for each picture, told again for each branch that hears somebody."""
-    if not isinstance(strength, Tensor) or strength.ndim == 0:
-        return strength
-    if len(strength) != n_pictures:
-        raise InputError(f"expected a strength for each of {n_pictures} pictures, got {len(strength)}")
-    return strength.repeat(n_rows // n_pictures)
 
 
 def _as_list(negative_prompt: str | Sequence[str] | None, n: int) -> list[str] | None:

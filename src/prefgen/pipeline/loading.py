@@ -219,7 +219,7 @@ def _missing_in(part: Path) -> list[str]:
     """What a part lacks, as names inside the model folder."""
     if not part.is_dir() or not any(part.glob("*.json")):
         return [f"{part.name}/"]
-    if part.name.removesuffix("_2") in _WITHOUT_WEIGHTS:
+    if part.name.removesuffix("_2").removesuffix("_3") in _WITHOUT_WEIGHTS:
         return []
     shards: set[str] = set()
     for index in part.glob("*.safetensors.index.json"):

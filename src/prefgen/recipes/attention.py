@@ -46,6 +46,22 @@ def written_out(
         return weights.to(value.dtype) @ value
 
 
+_STOCK = F.scaled_dot_product_attention
+
+
+@contextmanager
+def stock_attention() -> Generator[None, None, None]:
+    """Within, attention is PyTorch's own again: for large networks, and where gradient checkpointing runs a block again
+    after the loss is known, when `written_out_attention` is over and other tensors would come out."""
+    module: Any = F
+    outer = module.scaled_dot_product_attention
+    module.scaled_dot_product_attention = _STOCK
+    try:
+        yield
+    finally:
+        module.scaled_dot_product_attention = outer
+
+
 @contextmanager
 def written_out_attention() -> Generator[None, None, None]:
     """Within, every network that asks PyTorch for attention gets `written_out`."""

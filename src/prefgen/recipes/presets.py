@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -127,35 +127,38 @@ class Preset:
                 raise ConfigError(f"expected a setting of the preset, got {key!r}", hint=nearest_hint(key, known))
         return replace(self, **values)
 
-    def with_settings(self, settings: Sequence[str]) -> Preset:
-        """The preset with fields replaced as a person types it, `NAME=VALUE` each; lists with commas between.
 
-        Raises:
-            ConfigError: not of that form, an unknown name, or a value of another kind.
-        """
-        typed: dict[str, Any] = {}
-        for setting in settings:
-            name, equals, text = setting.partition("=")
-            self.with_overrides(**{name: text})  # names the nearest for an unknown one
-            now = getattr(self, name)
-            try:
-                typed[name] = _as_kind(now, text) if equals else None
-            except ValueError:
-                equals = ""
-            if not equals:
-                raise ConfigError(f"expected {name}=VALUE with a value such as {now!r}, got {setting!r}")
-        return self.with_overrides(**typed)
+def typed_settings(preset: Any, settings: Sequence[str]) -> dict[str, Any]:
+    """Fields of a preset as a person types them, `NAME=VALUE` each, lists with commas between, for `with_overrides`.
+
+    Raises:
+        ConfigError: not of that form, an unknown name, or a value of another kind.
+    """
+    typed: dict[str, Any] = {}
+    known = [f.name for f in fields(preset) if f.name != "name"]
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if name not in known:
+            raise ConfigError(f"expected a setting of the preset, got {name!r}", hint=nearest_hint(name, known))
+        now = getattr(preset, name)
+        try:
+            typed[name] = _as_kind(now, text if equals else "")
+        except ValueError:
+            raise ConfigError(f"expected {name}=VALUE with a value such as {now!r}, got {setting!r}") from None
+    return typed
 
 
 def _as_kind(now: object, text: str) -> object:
     """A typed text as the kind of value that stands there now."""
+    if isinstance(now, bool):
+        return ["false", "true"].index(text.lower()) == 1
     if isinstance(now, tuple):
         return tuple(int(part) for part in text.split(","))
     if isinstance(now, int):
         return int(text)
     if isinstance(now, float):
         return float(text)
-    raise ValueError(text)
+    return text
 
 
 PRESETS: dict[str, Preset] = {
@@ -214,8 +217,9 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def preset_named(name: str) -> Preset:
-    """A preset by name."""
+def preset_named(name: str, also: Iterable[str] = ()) -> Preset:
+    """A preset by name; `also` are other names that the caller knows, for the message."""
     if name not in PRESETS:
-        raise ConfigError(f"expected a preset of {sorted(PRESETS)}, got {name!r}", hint=nearest_hint(name, PRESETS))
+        known = sorted([*PRESETS, *also])
+        raise ConfigError(f"expected a preset of {known}, got {name!r}", hint=nearest_hint(name, known))
     return PRESETS[name]

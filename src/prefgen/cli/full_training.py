@@ -1,0 +1,68 @@
+"""`prefgen train` with a full preset: what it takes, told first; then the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefgen.cli.output import emit
+
+if TYPE_CHECKING:
+    from prefgen.recipes.full_plan import FullPlan, StagePlan
+    from prefgen.recipes.full_presets import FullPreset
+
+
+def train_full_preset(
+    preset: FullPreset,
+    *,
+    work: Path,
+    out: Path,
+    max_minutes: float | None,
+    vram_gb: float | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Prints the plan (`dry_run`), or refuses what does not fit `vram_gb`, or trains."""
+    from prefgen.recipes.full_plan import check_fits, plan_of
+
+    if dry_run or vram_gb is not None:
+        plan = plan_of(preset) if vram_gb is None else check_fits(preset, vram_gb)
+        if dry_run:
+            emit({**plan.to_json(), "dry_run": True}, as_json=as_json, lines=lines_of(plan))
+            return
+    from prefgen.recipes.full_run import train_full
+
+    done = train_full(preset, work=work, out=out, max_minutes=max_minutes)
+    said = "done" if done else "unfinished: the same command resumes"
+    emit({"preset": preset.name, "done": done, "out": str(out)}, as_json=as_json, lines=[said])
+
+
+def lines_of(plan: FullPlan) -> Iterator[str]:
+    """The plan for a person."""
+    from prefgen.recipes.full_presets import published
+
+    p = plan.preset
+    backbone, mllm = (published(name)["hub"] for name in (p.backbone, p.mllm))
+    yield f"{p.name}: {backbone} and {mllm}, counted from their published configurations, nothing downloaded"
+    for stage in plan.stages:
+        yield from _stage_lines(stage)
+    yield f"disk for {p.n_pictures:,} prepared rows: {_size(sum(plan.disk.values()))}"
+    yield from (f"  {name}: {_size(size)}" for name, size in plan.disk.items())
+    yield "only to prepare rows, then off the card:"
+    yield from (f"  {name}: {n:,} parameters" for name, n in plan.preparing.items())
+
+
+def _stage_lines(stage: StagePlan) -> Iterator[str]:
+    yield f"stage {stage.stage}, batch {stage.batch}"
+    for kind, parts in (("trainable", stage.trainable), ("frozen", stage.frozen)):
+        told = ", ".join(f"{name} {n:,}" for name, n in parts.items())
+        yield f"  {kind}: {sum(parts.values()):,} parameters ({told})"
+    yield f"  VRAM: about {_size(stage.vram)}"
+    yield from (f"    {name}: {_size(size)}" for name, size in stage.memory.items() if size)
+    yield f"  FLOPs per step: {stage.flops_per_step / 1e12:,.2f} T"
+
+
+def _size(n_bytes: Any) -> str:
+    """Bytes in units of 2³⁰, or of 2²⁰ where there are few."""
+    return f"{n_bytes / 2**30:,.2f} GB" if n_bytes >= 2**27 else f"{n_bytes / 2**20:,.1f} MB"

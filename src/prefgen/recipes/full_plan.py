@@ -1,0 +1,209 @@
+"""What a full preset takes, told before any work: parameters, memory, disk and operations, stage by stage.
+
+Everything is counted on the meta device from published configurations; memory beside weights, gradients and optimiser
+is an estimate (`prefgen.recipes.counting` says of what), and so is its sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+from prefgen.core import ConfigError
+from prefgen.recipes.full_presets import BYTES_OF, FullPreset, published
+from prefgen.recipes.full_steps import (
+    adapter_step,
+    d_user_of,
+    latent_shape,
+    lora_step,
+    meta_lora,
+    meta_personal,
+    text_shapes,
+)
+from prefgen.recipes.meta_models import meta_network, meta_part, n_linear_weights, n_parameters
+
+GIB = 2**30
+FOUR_BITS = 4.5 / 8
+"""Bytes a weight in NF4, blocks of 64 with a float32 scale."""
+ADAM_BYTES = 8
+"""Bytes a trained parameter for AdamW's two moments in float32."""
+RESERVED = 1.0 * GIB
+"""What the driver and the libraries keep of a card (an estimate)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePlan:
+    """One stage: parameters by part, bytes on the card by kind, operations of a step of `batch` samples."""
+
+    stage: str
+    batch: int
+    trainable: Mapping[str, int]
+    frozen: Mapping[str, int]
+    memory: Mapping[str, float]
+    flops_per_step: int
+
+    @property
+    def vram(self) -> float:
+        """Bytes that the card must have (an estimate)."""
+        return sum(self.memory.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullPlan:
+    """Both stages, the bytes on disk by kind, and the parts that only prepare rows (parameters)."""
+
+    preset: FullPreset
+    stages: tuple[StagePlan, ...]
+    disk: Mapping[str, int]
+    preparing: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, with the sums."""
+        stages = [asdict(stage) | {"vram_estimate": stage.vram} for stage in self.stages]
+        return {
+            "preset": asdict(self.preset),
+            "stages": stages,
+            "disk": dict(self.disk),
+            "preparing": dict(self.preparing),
+            "unit": "parameters, bytes, floating point operations (a multiply-add is two)",
+        }
+
+
+def plan_of(preset: FullPreset) -> FullPlan:
+    """The plan of a preset."""
+    record = published(preset.backbone)
+    encoders = {f"text encoder {k + 1}": part for k, part in enumerate(record["text_encoders"])}
+    preparing = {name: _n_parameters_of(preset.backbone, name) for name in ("autoencoder", *encoders)}
+    return FullPlan(
+        preset=preset, stages=(_lora_stage(preset), _adapter_stage(preset)), disk=_disk(preset), preparing=preparing
+    )
+
+
+def check_fits(preset: FullPreset, vram_gb: float) -> FullPlan:
+    """The plan, if each stage fits a card of `vram_gb` GB (2³⁰ bytes each).
+
+    Raises:
+        ConfigError: names the stage and the flags that would make it fit, or says how little it can be made.
+    """
+    plan = plan_of(preset)
+    worst = max(plan.stages, key=lambda stage: stage.vram)
+    if worst.vram <= vram_gb * GIB:
+        return plan
+    message = f"{preset.name} needs about {worst.vram / GIB:.1f} GB in its stage {worst.stage!r}, more than {vram_gb:g}"
+    least, flags = worst.vram, []
+    for flag, smaller in _smaller(preset):
+        found = max(stage.vram for stage in plan_of(smaller).stages)
+        flags.append(flag)
+        least = min(least, found)
+        if found <= vram_gb * GIB:
+            raise ConfigError(message, hint=f"with {' '.join(flags)} it is about {found / GIB:.1f} GB")
+    told = f" with {' '.join(flags)}" if flags else ""
+    raise ConfigError(
+        message, hint=f"about {least / GIB:.1f} GB is the least{told}; take a smaller backbone or language model"
+    )
+
+
+def _smaller(preset: FullPreset) -> Iterator[tuple[str, FullPreset]]:
+    """Each flag that saves memory, with the preset under it and all flags before it; what changes least comes first."""
+    if not preset.gradient_checkpointing:
+        preset = preset.with_overrides(gradient_checkpointing=True)
+        yield "--gradient-checkpointing", preset
+    if preset.dtype == "float32":
+        preset = preset.with_overrides(dtype="bf16")
+        yield "--dtype bf16", preset
+    if max(preset.adapter_batch, preset.mllm_batch) > 1:
+        preset = preset.with_overrides(adapter_batch=1, mllm_batch=1)
+        yield "--batch 1", preset
+    if not preset.load_4bit:
+        preset = preset.with_overrides(load_4bit=True)
+        yield "--load-4bit", preset
+
+
+def _adapter_stage(p: FullPreset) -> StagePlan:
+    network, linear, adapter, projector = _adapter_parameters(p.backbone, p.user_tokens, d_user_of(p))
+    step = adapter_step(
+        p.backbone, p.user_tokens, d_user_of(p), checkpointing=p.gradient_checkpointing, batch=p.adapter_batch
+    )
+    trainable = {"adapter": adapter, "projector": projector}
+    return _stage(p, "adapter", p.adapter_batch, trainable, {"generator": network}, linear, step.flops, step.held)
+
+
+def _lora_stage(p: FullPreset) -> StagePlan:
+    frozen, linear, lora = _lora_parameters(p.mllm, p.lora_rank)
+    step = lora_step(
+        p.mllm,
+        p.lora_rank,
+        p.history_pictures,
+        p.text_tokens,
+        checkpointing=p.gradient_checkpointing,
+        batch=p.mllm_batch,
+    )
+    rows = {"language model": frozen}
+    return _stage(p, "preferences", p.mllm_batch, {"LoRA": lora}, rows, linear, step.flops, step.held, averaged=False)
+
+
+def _stage(
+    p: FullPreset,
+    name: str,
+    batch: int,
+    trainable: Mapping[str, int],
+    frozen: Mapping[str, int],
+    n_linear: int,
+    flops: int,
+    held: int,
+    averaged: bool = True,
+) -> StagePlan:
+    """Sums up one stage; `flops` and `held` are those of a whole step with the frozen parts in bfloat16."""
+    n_trained, n_frozen, size = sum(trainable.values()), sum(frozen.values()), BYTES_OF[p.dtype]
+    gradients = 4 * n_trained
+    memory: dict[str, float] = {}
+    if p.load_4bit:
+        memory["frozen weights, 4 bit"] = n_linear * FOUR_BITS
+        n_frozen -= n_linear
+    memory[f"frozen weights, {p.dtype}"] = n_frozen * size
+    memory["trained weights, float32"] = 4 * n_trained
+    memory["averaged weights, float32"] = 4 * n_trained if averaged and p.ema else 0
+    memory["gradients, float32"] = gradients
+    memory["optimiser, float32"] = ADAM_BYTES * n_trained
+    memory["activations (estimate)"] = max(held - gradients, 0) * size / 2
+    memory["driver and libraries (estimate)"] = RESERVED
+    return StagePlan(stage=name, batch=batch, trainable=trainable, frozen=frozen, memory=memory, flops_per_step=flops)
+
+
+def _disk(p: FullPreset) -> dict[str, int]:
+    """Bytes of prepared rows by kind: two a number, four for user embeddings."""
+    channels, height, width = latent_shape(p.backbone)
+    text = sum(_product(shape) for shape in text_shapes(p.backbone).values())
+    return {
+        "latents": 2 * channels * height * width * p.n_pictures,
+        "text embeddings": 2 * text * p.n_pictures,
+        "user embeddings": 2 * 4 * d_user_of(p) * p.n_pictures,
+    }
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    return shape[0] * (_product(shape[1:]) if len(shape) > 1 else 1)
+
+
+@lru_cache
+def _adapter_parameters(backbone: str, user_tokens: int, d_user: int) -> tuple[int, int, int, int]:
+    network = meta_network(backbone)
+    preset = FullPreset(name="", backbone=backbone, mllm="", user_tokens=user_tokens)
+    model = meta_personal(preset, network)
+    return n_parameters(network), n_linear_weights(network), n_parameters(model.adapter), n_parameters(model.projector)
+
+
+@lru_cache
+def _lora_parameters(mllm: str, rank: int) -> tuple[int, int, int]:
+    """Frozen parameters, those of them in linear layers, and the trained ones."""
+    tuned = meta_lora(mllm, rank)
+    return n_parameters(tuned, trainable=False), n_linear_weights(tuned), n_parameters(tuned, trainable=True)
+
+
+@lru_cache
+def _n_parameters_of(backbone: str, part: str) -> int:
+    record = published(backbone)
+    chosen = record["vae"] if part == "autoencoder" else record["text_encoders"][int(part.split()[-1]) - 1]
+    return n_parameters(meta_part(chosen))

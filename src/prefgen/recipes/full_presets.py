@@ -1,0 +1,96 @@
+"""Full presets: which published backbone and language model, and settings that fit one card of 24 GB where one can.
+
+A full preset starts from published weights by name. What it takes is counted from published configurations alone
+(`prefgen.recipes.full_plan`); nothing is downloaded for that.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from typing import Any, Literal
+
+from prefgen.core import ConfigError, nearest_hint
+
+Dtype = Literal["float32", "float16", "bf16"]
+BYTES_OF: dict[str, int] = {"float32": 4, "float16": 2, "bf16": 2}
+BACKBONES = ("sd15", "sdxl", "sd3", "flux")
+MLLMS = ("smolvlm", "idefics2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullPreset:
+    """One training on published weights: LoRA on the language model, then the adapter on prepared rows."""
+
+    name: str
+    backbone: str
+    """Record of the generator, see `published`."""
+    mllm: str
+    """Record of the language model."""
+    n_pictures: int = 1_000_000
+    """Prepared rows; the paper's agents have 990,998 pictures."""
+    dtype: Dtype = "bf16"
+    """Of what is frozen. What is trained, its averages and the optimiser's moments are float32."""
+    load_4bit: bool = False
+    """Whether frozen linear layers are kept in four bits (NF4: 4.5 bits a weight with its scales)."""
+    gradient_checkpointing: bool = True
+    """Runs each block again on the way back, in place of keeping what it made."""
+    user_tokens: int = 8
+    """Tokens a side, as in the embedded model."""
+    d_clip: int = 768
+    """Width of the picture embedding behind `e_img` (CLIP ViT-L/14)."""
+    adapter_batch: int = 1
+    adapter_rate: float = 1e-4
+    """The learning rate of IP-Adapter (arXiv 2308.06721)."""
+    adapter_samples: int = 1_000_000
+    ema: bool = True
+    """Whether averaged weights are kept on the card beside the adapter's."""
+    mllm_batch: int = 1
+    """Conversations a step."""
+    history_pictures: int = 17
+    """Pictures of a conversation: eight liked, eight disliked, one asked about."""
+    text_tokens: int = 320
+    """Words of a conversation, in tokens."""
+    lora_rank: int = 8
+    """With alpha 8 and dropout 0.1 as in the paper family's scorer (arXiv 2508.08220)."""
+    seed: int = 0
+
+    def with_overrides(self, **values: Any) -> FullPreset:
+        """The preset with some fields replaced; None leaves one as it is.
+
+        Raises:
+            ConfigError: a batch below 1, or a dtype that is not known.
+        """
+        made = replace(self, **{name: value for name, value in values.items() if value is not None})
+        if made.dtype not in BYTES_OF:
+            raise ConfigError(
+                f"expected a dtype of {list(BYTES_OF)}, got {made.dtype!r}", hint=nearest_hint(made.dtype, BYTES_OF)
+            )
+        if made.adapter_batch < 1 or made.mllm_batch < 1:
+            raise ConfigError(f"expected a batch of 1 or more, got {min(made.adapter_batch, made.mllm_batch)}")
+        return made
+
+
+_OWN: dict[str, dict[str, Any]] = {
+    "sd15": {"adapter_batch": 8},
+    "sdxl": {},
+    "sd3": {},
+    "flux": {"load_4bit": True},
+}
+"""What differs from the defaults on each backbone."""
+
+FULL_PRESETS: dict[str, FullPreset] = {
+    f"{backbone}-{mllm}": FullPreset(name=f"{backbone}-{mllm}", backbone=backbone, mllm=mllm, **_OWN[backbone])
+    for backbone in BACKBONES
+    for mllm in MLLMS
+}
+
+
+def published(name: str) -> dict[str, Any]:
+    """The record of a published model: its name on the hub, where the numbers stand, and its configurations."""
+    path = files("prefgen.recipes").joinpath("published").joinpath(f"{name}.json")
+    if name not in (*BACKBONES, *MLLMS):
+        known = [*BACKBONES, *MLLMS]
+        raise ConfigError(f"expected a published model of {known}, got {name!r}", hint=nearest_hint(name, known))
+    return json.loads(path.read_text())

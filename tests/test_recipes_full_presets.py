@@ -1,0 +1,225 @@
+"""Full presets say what they take before any work: published counts, sums that add up, and honest refusals."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from prefgen.core import ConfigError, ModelError
+from prefgen.mllm.lora import LANGUAGE_MODEL
+from prefgen.recipes import full_plan
+from prefgen.recipes.counting import counted
+from prefgen.recipes.full_plan import GIB, check_fits, plan_of
+from prefgen.recipes.full_presets import BACKBONES, FULL_PRESETS, MLLMS, published
+from prefgen.recipes.full_run import train_full
+from prefgen.recipes.full_steps import adapter_step, latent_shape, meta_personal, text_shapes
+from prefgen.recipes.meta_models import META, meta_mllm, meta_network, meta_part, n_parameters
+from tiny_diffusion import tiny_sdxl_unet
+
+PUBLISHED = {
+    "sd15": 859_520_964,
+    "sdxl": 2_567_463_684,
+    "flux": 11_901_408_320,
+    "idefics2": 8_402_768_112,
+    "smolvlm": 2_246_784_880,
+}
+"""Parameters as the weight files of the models have them."""
+
+
+@pytest.fixture
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that cost nothing to count, twice as much without checkpointing; parameters are counted as ever."""
+    from prefgen.recipes.counting import StepCount
+
+    def step(*_: Any, checkpointing: bool, batch: int, **__: Any) -> StepCount:
+        flops, held = (4 * 10**12, 2 * GIB) if checkpointing else (3 * 10**12, 12 * GIB)
+        return StepCount(flops=flops * batch, held=held * batch)
+
+    monkeypatch.setattr(full_plan, "adapter_step", step)
+    monkeypatch.setattr(full_plan, "lora_step", step)
+
+
+@pytest.mark.parametrize("name", [*BACKBONES, *MLLMS])
+def test_models_from_the_records_have_the_published_number_of_parameters(name: str) -> None:
+    model = meta_network(name) if name in BACKBONES else meta_mllm(name)
+    assert {parameter.device for parameter in model.parameters()} == {META}
+    if name in PUBLISHED:
+        assert n_parameters(model) == PUBLISHED[name]
+    else:
+        assert n_parameters(model) == pytest.approx(2.24e9, rel=0.02)
+
+
+def test_autoencoders_and_text_encoders_have_the_published_number_of_parameters() -> None:
+    known = {"sdxl": 83_653_863, "flux": 83_819_683}
+    for name, count in known.items():
+        assert n_parameters(meta_part(published(name)["vae"])) == count
+    clip, big = (n_parameters(meta_part(part)) for part in published("sdxl")["text_encoders"])
+    assert (clip, big) == (123_060_480, 694_659_840)
+    assert n_parameters(meta_part(published("flux")["text_encoders"][1])) == 4_762_310_656
+
+
+@pytest.mark.parametrize("name", ["sd15-smolvlm", "sdxl-idefics2"])
+def test_printed_counts_are_those_of_an_independent_count(name: str, cheap: None) -> None:
+    """Adapter: two matrices of every cross-attention's own widths a group; LoRA: r·(in + out) of every layer named."""
+    preset = FULL_PRESETS[name]
+    lora, adapter = plan_of(preset).stages
+    network = meta_network(preset.backbone)
+    attentions = [module for name, module in network.named_modules() if name.endswith("attn2")]
+    assert len(attentions) == {"sd15": 16, "sdxl": 70}[preset.backbone]
+    expected = sum(2 * 2 * module.to_k.weight.numel() for module in attentions)
+    assert adapter.trainable["adapter"] == expected
+    assert adapter.trainable["adapter"] == {"sd15": 38_338_560, "sdxl": 681_574_400}[preset.backbone]
+    d_cross = network.config.cross_attention_dim
+    d, out = 3 * (768 if d_cross == 768 else 1280), 8 * d_cross
+    assert adapter.trainable["projector"] == d * d + d + d * out + out + 2 * d_cross
+    assert adapter.frozen == {"generator": sum(p.numel() for p in network.parameters())}
+    mllm = meta_mllm(preset.mllm)
+    linears = [m for n, m in mllm.named_modules() if isinstance(m, nn.Linear) and re.fullmatch(LANGUAGE_MODEL, n)]
+    assert len(linears) == 7 * mllm.config.text_config.num_hidden_layers
+    assert lora.trainable["LoRA"] == sum(8 * (m.in_features + m.out_features) for m in linears)
+    assert lora.frozen == {"language model": sum(p.numel() for p in mllm.parameters())}
+
+
+def test_memory_adds_up(cheap: None) -> None:
+    plan = plan_of(FULL_PRESETS["sd15-smolvlm"])
+    stage = plan.stages[1]
+    n = sum(stage.trainable.values())
+    assert stage.memory["gradients, float32"] == stage.memory["trained weights, float32"] == 4 * n
+    assert stage.memory["optimiser, float32"] == 8 * n
+    assert stage.memory["frozen weights, bf16"] == 2 * PUBLISHED["sd15"]
+    assert stage.memory["activations (estimate)"] == 2 * GIB * stage.batch - 4 * n
+    assert stage.vram == sum(stage.memory.values())
+    assert stage.flops_per_step == 4 * 10**12 * stage.batch
+    wide = plan_of(FULL_PRESETS["sd15-smolvlm"].with_overrides(dtype="float32")).stages[1]
+    assert wide.memory["frozen weights, float32"] == 4 * PUBLISHED["sd15"]
+    assert wide.memory["activations (estimate)"] == 2 * stage.memory["activations (estimate)"]
+    four = plan_of(FULL_PRESETS["sd15-smolvlm"].with_overrides(load_4bit=True)).stages[1].memory
+    assert four["frozen weights, 4 bit"] + four["frozen weights, bf16"] < stage.memory["frozen weights, bf16"]
+    assert plan.disk["latents"] == 1_000_000 * 4 * 64 * 64 * 2
+    assert plan.disk["text embeddings"] == 1_000_000 * 77 * 768 * 2
+    assert plan.disk["user embeddings"] == 1_000_000 * 2 * 3 * 768 * 4
+
+
+def test_shapes_are_what_the_networks_take() -> None:
+    assert latent_shape("sdxl") == (4, 128, 128)
+    assert text_shapes("sdxl") == {"text": (77, 2048), "pooled": (1280,), "time_ids": (6,)}
+    assert text_shapes("sd15") == {"text": (77, 768)}
+    assert text_shapes("sd3") == {"text": (333, 4096), "pooled": (2048,)}
+    assert text_shapes("flux") == {"text": (512, 4096), "pooled": (768,)}
+
+
+def test_what_does_not_fit_is_refused_and_the_flags_that_would_do_are_named(cheap: None) -> None:
+    greedy = FULL_PRESETS["sd15-smolvlm"].with_overrides(gradient_checkpointing=False, adapter_batch=2, mllm_batch=2)
+    with pytest.raises(ConfigError) as refused:
+        check_fits(greedy, 24)
+    assert "in its stage" in refused.value.message
+    assert refused.value.hint is not None
+    assert "--gradient-checkpointing" in refused.value.hint
+    assert "--batch 1" not in refused.value.hint
+    with pytest.raises(ConfigError, match="--gradient-checkpointing --batch 1"):
+        check_fits(greedy, 8.5)
+    with pytest.raises(ConfigError, match="is the least"):
+        check_fits(greedy, 2)
+    mended = greedy.with_overrides(gradient_checkpointing=True)
+    assert check_fits(mended, 24) == plan_of(mended)
+
+
+def test_the_count_of_a_small_step_is_the_one_in_closed_form() -> None:
+    """A linear layer and an attention: operations by hand; held are what the way back needs, never the scores."""
+    n, d, length = 2, 8, 64
+    with META:
+        layer = nn.Linear(d, d, bias=False)
+        x = torch.empty(n, 1, length, d)
+    attended = counted(lambda: F.scaled_dot_product_attention(q := layer(x), q, q).sum())
+    product = 2 * n * length * length * d
+    assert attended.flops == 2 * n * length * d * d * 2 + (2 + 5) * product
+    assert attended.held < n * length * length * 4
+    assert attended.held >= 2 * n * length * d * 4
+    with torch.no_grad():
+        forward = counted(lambda: F.scaled_dot_product_attention(q := layer(x), q, q).sum())
+    assert forward.flops == 2 * n * length * d * d + 2 * product
+
+
+def test_the_step_of_a_network_is_counted_with_and_without_checkpointing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpointing computes more and holds less; two rows take twice the operations of one."""
+    from prefgen.recipes import full_steps
+
+    monkeypatch.setattr(full_steps, "meta_network", lambda _: tiny_sdxl_unet().to(META))
+    monkeypatch.setattr(full_steps, "latent_shape", lambda _: (4, 32, 32))
+    shapes = {"text": (77, 64), "pooled": (32,), "time_ids": (6,)}
+    monkeypatch.setattr(full_steps, "text_shapes", lambda _: shapes)
+    kept, again = (adapter_step("tiny", 2, 8, checkpointing=c) for c in (False, True))
+    twice = adapter_step("tiny", 2, 8, checkpointing=False, batch=2)
+    assert again.flops > 1.2 * kept.flops
+    assert again.held < 0.8 * kept.held
+    assert twice.flops == 2 * kept.flops
+    forward = adapter_step("tiny", 2, 8, checkpointing=False, heard=False)
+    assert 0 < 2 * forward.flops < kept.flops < 3.2 * forward.flops
+
+
+def test_presets_are_frozen_and_know_their_settings() -> None:
+    preset = FULL_PRESETS["sdxl-idefics2"]
+    with pytest.raises(FrozenInstanceError):
+        preset.adapter_batch = 2  # pyright: ignore[reportAttributeAccessIssue]
+    assert preset.with_overrides(dtype=None, adapter_batch=3).adapter_batch == 3
+    with pytest.raises(ConfigError, match="did you mean 'float32'"):
+        preset.with_overrides(dtype="float3")
+    with pytest.raises(ConfigError, match="batch of 1"):
+        preset.with_overrides(adapter_batch=0)
+    with pytest.raises(ConfigError, match="published model"):
+        published("sd16")
+    model = meta_personal(FULL_PRESETS["sd15-smolvlm"])
+    assert {parameter.device for parameter in model.parameters()} == {META}
+
+
+def test_a_real_run_without_weights_is_told_in_one_line(cli, tmp_path) -> None:
+    with pytest.raises(ModelError, match="not on this machine"):
+        train_full(FULL_PRESETS["sd15-smolvlm"], work=tmp_path, out=tmp_path / "model")
+    status, out, err = cli("train", "--preset", "sdxl-idefics2", "--work", tmp_path)
+    assert (status, out) == (2, "")
+    assert "stabilityai/stable-diffusion-xl-base-1.0 are not on this machine" in err
+    assert "hint: download them first" in err
+
+
+def test_the_dry_run_prints_and_refuses(cli, cheap: None) -> None:
+    status, out, err = cli("train", "--dry-run", "--preset", "sd15-smolvlm")
+    assert status == 0, err
+    for told in ("859,520,964 parameters", "38,338,560", "FLOPs per step", "VRAM: about", "(estimate)", "disk for"):
+        assert told in out, told
+    data = json.loads(cli("train", "--dry-run", "--preset", "sd15-smolvlm", "--batch", 2, "--json")[1])
+    assert data["dry_run"] is True
+    assert [stage["batch"] for stage in data["stages"]] == [2, 2]
+    assert data["stages"][1]["frozen"] == {"generator": 859_520_964}
+    status, out, err = cli("train", "--dry-run", "--preset", "sd15-smolvlm", "--vram-gb", 4)
+    assert (status, out) == (2, "")
+    assert "hint: " in err
+    status, _, err = cli("train", "--dry-run", "--preset", "tiny", "--batch", 2)
+    assert status == 2
+    assert "published weights only" in err
+    assert "did you mean 'sdxl-idefics2'" in cli("train", "--dry-run", "--preset", "sdxl-idefics")[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sd15-smolvlm", "sd15-idefics2", "sdxl-smolvlm", "sdxl-idefics2"])
+def test_the_defaults_on_stable_diffusion_fit_one_card_of_24_gb(name: str) -> None:
+    plan = check_fits(FULL_PRESETS[name], 24)
+    assert all(stage.flops_per_step > 10**12 for stage in plan.stages)
+    assert all(stage.memory["activations (estimate)"] > 0 for stage in plan.stages)
+
+
+def test_the_commands_on_the_page_run(cli, monkeypatch: pytest.MonkeyPatch, cheap: None) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "backbones.md").read_text()
+    commands = re.findall(r"^prefgen (train .*)$", page, re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        status, out, err = cli(*command.split())
+        assert status == 0, err
+        assert "sd15" in out or "stage adapter" in out
