@@ -153,7 +153,8 @@ class LocalWriter:
 
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(name)
-            self.model: Any = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True).to(device).eval()
+            model: Any = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True)
+            self.model = model.to(device).eval()
         except (OSError, ValueError) as error:
             raise ModelError(f"{name} cannot be loaded as a language model: {str(error).splitlines()[0]}") from error
         self.name, self.max_new_tokens = name, max_new_tokens

@@ -60,8 +60,8 @@ def export_to_diffusers(
     """
     _check(model, people)
     tokens = {name: model.embed(profile).row(0) for name, profile in people.items()}
-    states = _known_states(folder, model) or _fitted_states(model, tokens)
-    layouts = {group: layout_of(state) for group, state in states.items()}
+    states: dict[Group, dict[str, Tensor]] = _known_states(folder, model) or _fitted_states(model, tokens)
+    layouts: dict[Group, StockLayout] = {group: layout_of(state) for group, state in states.items()}
     told: dict[Path, bytes] = {Path(f"{g}.safetensors"): save(s, {"format": "pt"}) for g, s in states.items()}
     for name, person in tokens.items():
         told[Path(PEOPLE) / f"{name}.safetensors"] = save(_embeds(person, layouts), {"format": "pt"})

@@ -28,9 +28,12 @@ DAYS = 30
 
 
 class Painter(Protocol):
-    """Paints scenes. `free_words`: whether it understands words outside the package's vocabulary."""
+    """Paints scenes."""
 
-    free_words: bool
+    @property
+    def free_words(self) -> bool:
+        """Whether it understands words outside the package's vocabulary."""
+        ...
 
     def describe(self) -> dict[str, object]:
         """What paints, as JSON."""
@@ -73,7 +76,7 @@ class DiffusersPainter:
         device: str = "cpu",
         dtype: str = "float32",
     ) -> None:
-        from diffusers import DiffusionPipeline
+        from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
         numbers = dtype_named(dtype)
         try:

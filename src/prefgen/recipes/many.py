@@ -7,6 +7,7 @@ a worker that dies costs its piece, which another one does again, and nothing is
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
@@ -89,10 +90,10 @@ def _connect(n_workers: int) -> None:
     import ray
 
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level="error")
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
         return
     n_cpus = max(os.cpu_count() or 1, n_workers + 4)  # logical ones: a pool whose stages lack a CPU waits for ever
-    ray.init(num_cpus=n_cpus, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(num_cpus=n_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
 def check_cpus(n_cpus: float, n_workers: int) -> None:

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from prefgen.core import ConfigError, PrefGenError
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PATIENCE = timedelta(days=7)
 """How long ranks wait for one that paints or measures alone. A rank that dies is noticed at once all the same."""

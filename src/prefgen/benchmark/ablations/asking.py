@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -106,7 +106,7 @@ class Titled(Protocol):
         ...
 
     @property
-    def places(self) -> dict[str, float] | None:
+    def places(self) -> Mapping[str, float] | None:
         """Where variants stand on an axis; None where they are kinds and not amounts."""
         ...
 

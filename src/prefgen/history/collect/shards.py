@@ -26,7 +26,7 @@ def write_shards(folder: Path, out: Path, *, people_per_shard: int = 100) -> lis
         DataError: a file of the folder is damaged.
     """
     try:
-        from webdataset import TarWriter
+        from webdataset.writer import TarWriter
     except ImportError as error:
         raise InputError("writing shards needs webdataset", hint=EXTRA) from error
     written: list[Path] = []
