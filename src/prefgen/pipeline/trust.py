@@ -19,7 +19,7 @@ N_FOLDS = 8
 """Parts of a history that are asked about in turn; up to this many pictures each is asked about alone."""
 NO_TRUST, FULL_TRUST = 0.1, 0.3
 """Below the first probability of its own side a picture has no voice, from the second on all of it. Of 640 validation
-labels 42 of the 52 flipped ones got less than 0.2, and 11 of the others (dev/LOG.md)."""
+labels 54 of the 65 flipped ones got less than 0.2, and 7 of the others (dev/LOG.md, section 12)."""
 
 
 def trust_in_labels(
