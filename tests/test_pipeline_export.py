@@ -168,13 +168,18 @@ else:
 """
 
 
-def test_the_readme_paints_without_this_package(model, me: Profile, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["embedded", "flux"])
+def test_the_readme_paints_without_this_package(family: str, loaded_models, tmp_path: Path) -> None:
+    model = loaded_models(family)
+    me = model.profile(liked=[plain("red"), plain("darkred")], disliked=[plain("blue")])
     made = export_to_diffusers(model, {"anna": me}, tmp_path / "out", with_pipeline=True)
     assert set(made.files) <= {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")}
     assert max(made.lost.values()) < 1e-5
     told = (tmp_path / "out" / "README.md").read_text()
     assert "{{" not in told
     (code,) = re.findall(r"```python\n(.*?)```", told, re.DOTALL)
+    if family == "flux":
+        code = code.replace("names = [", "pipe.default_sample_size = 8\nnames = [")
     run = subprocess.run(
         [sys.executable, "-c", WITHOUT_PREFGEN + code],
         cwd=tmp_path / "out",
@@ -216,7 +221,7 @@ def test_mistakes_are_told(model, me: Profile, tmp_path: Path, monkeypatch: pyte
     with pytest.raises(ProfileError):
         export_to_diffusers(model, {"anna": stranger}, tmp_path)
     monkeypatch.setattr(model, "pipe", object())
-    with pytest.raises(ModelError, match="UNet"):
+    with pytest.raises(ModelError, match="unet or a transformer"):
         export_to_diffusers(model, {"anna": me}, tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -234,3 +239,17 @@ def test_the_verb_writes_a_folder(cli, pictures: Path, tmp_path: Path) -> None:
     status, _, told = cli("export", tmp_path / "anna.prefgen", "--to", "difusers", "--out", tmp_path / "y")
     assert status == 2
     assert "diffusers" in told
+
+
+def test_stable_diffusion_3_is_refused_in_one_line(loaded_models, model_folders, mllm, tmp_path: Path, cli) -> None:
+    model = loaded_models("sd3")
+    model.profile(liked=[plain("red")]).save(tmp_path / "anna.prefgen")
+    told = ("export", tmp_path / "anna.prefgen", "--out", tmp_path / "x", "--model", model_folders("sd3"))
+    status, out, err = cli(*told)
+    assert (status, out) == (2, "")
+    assert "or FluxTransformer2DModel" in err
+    assert "got SD3Transformer2DModel" in err
+    assert "hint: paint with prefgen itself" in err
+    assert not (tmp_path / "x").exists()
+    page = (Path(__file__).parents[1] / "docs" / "backbones.md").read_text()
+    assert "## Export" in page

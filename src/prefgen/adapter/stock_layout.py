@@ -129,8 +129,8 @@ def stock_form(network: nn.Module) -> StockForm:
     kind = type(network).__name__
     if kind not in FORMS:
         raise ModelError(
-            f"expected a network whose stock IP-Adapter computes what this adapter does ({', '.join(FORMS)}), got {kind}",
-            hint="paint with prefgen itself; docs/backbones.md says what the stock loader of this family lacks",
+            f"expected a network of {' or '.join(FORMS)}, whose stock IP-Adapters can hold this adapter, got {kind}",
+            hint="paint with prefgen itself; docs/backbones.md says what stock diffusers computes otherwise there",
         )
     return FORMS[kind]
 

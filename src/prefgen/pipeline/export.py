@@ -62,12 +62,14 @@ def export_to_diffusers(
 
     A folder that holds an export of the same model keeps its adapters, and people are added to it. A person's file
     holds `like` and `dislike`, float32 [2, 1, n_tokens, 2·d_cross] (FLUX: [2, n_tokens, d_cross]), the unconditional
-    half first: dislikes speak in that half, from which guidance moves away. It can be turned back into a taste, but holds no picture.
+    half first: dislikes speak in that half, from which guidance moves away. It can be turned back into a taste, but
+    holds no picture.
 
     Raises:
         InputError: no people, or names that are no file names.
         ProfileError: a profile of another model.
-        ModelError: a network whose stock IP-Adapter cannot hold ours (Stable Diffusion 3), or a folder with another model's export.
+        ModelError: a network whose stock IP-Adapter cannot hold ours (Stable Diffusion 3), or a folder with another
+            model's export.
     """
     form = _checked_form(model, people)
     tokens = {name: model.embed(profile).row(0) for name, profile in people.items()}

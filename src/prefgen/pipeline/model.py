@@ -269,7 +269,8 @@ class PrefGen:
         default (`model.card.default`). `variety` is the share of seeds, 0 to 1, that show one facet of the taste (what
         one liked picture and those like it have in common) in place of all of it; without it who likes two things gets
         the commoner one. `user_guidance_scale` guides towards the person separately, at half as much work again. The
-        rest is as in diffusers (FLUX's `true_cfg_scale` above 1, or the model's own, lets dislikes be heard); `batch_size` bounds how many pictures are painted at once.
+        rest is as in diffusers; with FLUX `true_cfg_scale` above 1, here or in the model's default, lets dislikes be
+        heard. `batch_size` bounds how many pictures are painted at once.
 
         Raises:
             InputError: counts that do not fit each other, or a call from another call's `callback_on_step_end`.

@@ -8,8 +8,8 @@ pipe = ForSeveralPeople.from_pipe(pipe)
 likes = torch.cat([anna["like"][:1], ben["like"][:1], anna["like"][1:], ben["like"][1:]])
 ```
 
-Rows are `[unconditional halves of all; conditional halves of all]`, one person a prompt; FLUX takes the two halves apart,
-as `negative_ip_adapter_image_embeds` and `ip_adapter_image_embeds`. Needs nothing but diffusers.
+Rows are `[unconditional halves of all; conditional halves of all]`, one person a prompt; FLUX takes the two halves
+apart, as `negative_ip_adapter_image_embeds` and `ip_adapter_image_embeds`. Needs nothing but diffusers.
 """
 
 import torch
