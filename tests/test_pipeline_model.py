@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import FAMILIES, plain
+from conftest import FAMILIES, load_quietly, plain
 from prefgen import PrefGen, Profile
 from prefgen.adapter import UserTokens, concatenate_users, network_of
 from prefgen.core import ConfigError, InputError, ModelError, PrefGenError, ProfileError
@@ -98,7 +98,7 @@ def test_one_generator_gives_each_picture_a_seed_of_its_own(model):
     one, two = made(1), made(2)
     assert one.seeds == two.seeds[:1]
     assert len(set(two.seeds)) == 2
-    torch.testing.assert_close(one.images[0], two.images[0])
+    torch.testing.assert_close(one.images[0], two.images[0], atol=1e-3, rtol=1e-3)
 
 
 def test_small_batches_paint_the_same_pictures_in_the_same_order(model, me):
@@ -236,7 +236,7 @@ def test_half_precision_weights_are_used_in_the_precision_asked_for(model_folder
         half = {name: t.half() if t.is_floating_point() else t for name, t in load_file(path).items()}
         save_file(half, path, {"format": "pt"})
     for dtype in (torch.float32, torch.bfloat16):
-        model = PrefGen.from_pretrained(folder, device="cpu", dtype=dtype, mllm=mllm)
+        model = load_quietly(folder, dtype=dtype, mllm=mllm)
         parts = (network_of(model.pipe), model.pipe.vae, model.pipe.text_encoder, model.adapter)
         assert {next(part.parameters()).dtype for part in parts} == {dtype}
         assert {next(part.parameters()).dtype for part in (model.user_encoder, model.image_encoder)} == {torch.float32}
