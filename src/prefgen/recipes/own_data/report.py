@@ -23,6 +23,11 @@ REPORT = "training_report.json"
 BETTER = {"which_of_two": 1, "yes_no": 1, "which_of_two_by_language_model": 1, "flow_loss": -1}
 """Every figure, and whether more of it is better or less."""
 
+LEAST_JUDGED = 10
+"""People from whom on an interval is believed: of fewer, resampling says too little of what others would do."""
+UNTOLD = "too few people to tell"
+KEPT = "The model is kept either way; more people may help it."
+
 Figures = dict[str, np.ndarray]
 """float64 [n_people] by figure."""
 
@@ -59,7 +64,9 @@ def _told(estimate: Estimate) -> dict[str, Any]:
 
 
 def verdict(difference: Estimate, sign: int) -> str:
-    """`better` or `worse` where the interval leaves out 0, else `no clear change`."""
+    """`better` or `worse` where the interval leaves out 0, else `no clear change`; or that too few people were asked."""
+    if difference.n < LEAST_JUDGED:
+        return UNTOLD
     low, high = sorted((sign * difference.low, sign * difference.high))
     return "better" if low > 0 else "worse" if high < 0 else "no clear change"
 
@@ -81,18 +88,18 @@ def lines_of(tables: Mapping[Split, Mapping[str, Mapping[str, Any]]]) -> Iterabl
 
 
 def told_plainly(tables: Mapping[Split, Mapping[str, Mapping[str, Any]]]) -> str:
-    """One sentence: whether the training helped. Test people count where there are two or more, else validation
+    """One sentence: whether the training helped. Test people count where there are `LEAST_JUDGED`, else validation
     people."""
-    split: Split = "test" if any(row["after"]["n"] > 1 for row in tables.get("test", {}).values()) else "validation"
-    table = {name: row for name, row in tables.get(split, {}).items() if name in BETTER}
-    by_verdict = {
-        said: [name for name, row in table.items() if row["verdict"] == said]
-        for said in ("better", "worse", "no clear change")
-    }
-    who = f"on {split} people"
-    if not by_verdict["better"]:
-        worse = f"; worse: {', '.join(by_verdict['worse'])}" if by_verdict["worse"] else ""
-        return f"The training did not clearly help {who}{worse}. The model is kept; more people may help it."
-    told = f"The training helped {who}: {', '.join(by_verdict['better'])}"
-    told += f"; worse: {', '.join(by_verdict['worse'])}" if by_verdict["worse"] else ""
-    return told + "."
+    split = next((split for split in ("test", "validation") if _judged(tables.get(split, {}))), None)
+    if split is None:
+        return f"Whether the training helped cannot be told: it takes {LEAST_JUDGED} test or validation people. {KEPT}"
+    rows = _judged(tables[split])
+    better, worse = ([name for name, row in rows.items() if row["verdict"] == said] for said in ("better", "worse"))
+    but = f"; worse: {', '.join(worse)}" if worse else ""
+    if not better:
+        return f"The training did not clearly help on {split} people{but}. {KEPT}"
+    return f"The training helped on {split} people: {', '.join(better)}{but}."
+
+
+def _judged(table: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    return {name: row for name, row in table.items() if row.get("verdict", UNTOLD) != UNTOLD}
