@@ -18,7 +18,18 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from prefgen.adapter import GROUPS, Group, StockLayout, UserTokens, all_weights, layout_of, stock_state
+from prefgen.adapter import (
+    GROUPS,
+    Group,
+    StockForm,
+    StockLayout,
+    UserTokens,
+    all_weights,
+    layout_of,
+    network_of,
+    stock_form,
+    stock_state,
+)
 from prefgen.core import InputError, ModelError, ProfileError
 from prefgen.pipeline.atomic import write_whole
 from prefgen.pipeline.loading import loaded
@@ -50,21 +61,23 @@ def export_to_diffusers(
     `export.json` into `folder`; with `with_pipeline` also the generator as a stock pipeline.
 
     A folder that holds an export of the same model keeps its adapters, and people are added to it. A person's file
-    holds `like` and `dislike`, float32 [2, 1, n_tokens, d_embed], the unconditional half first: dislikes speak in that
-    half, from which guidance moves away. It can be turned back into a taste, but holds no picture.
+    holds `like` and `dislike`, float32 [2, 1, n_tokens, 2·d_cross] (FLUX: [2, n_tokens, d_cross]), the unconditional
+    half first: dislikes speak in that half, from which guidance moves away. It can be turned back into a taste, but
+    holds no picture.
 
     Raises:
         InputError: no people, or names that are no file names.
         ProfileError: a profile of another model.
-        ModelError: a network that stock IP-Adapters do not fit, or a folder with another model's export.
+        ModelError: a network whose stock IP-Adapter cannot hold ours (Stable Diffusion 3), or a folder with another
+            model's export.
     """
-    _check(model, people)
+    form = _checked_form(model, people)
     tokens = {name: model.embed(profile).row(0) for name, profile in people.items()}
-    states: dict[Group, dict[str, Tensor]] = _known_states(folder, model) or _fitted_states(model, tokens)
+    states: dict[Group, dict[str, Tensor]] = _known_states(folder, model) or _fitted_states(model, tokens, form)
     layouts: dict[Group, StockLayout] = {group: layout_of(state) for group, state in states.items()}
     told: dict[Path, bytes] = {Path(f"{g}.safetensors"): save(s, {"format": "pt"}) for g, s in states.items()}
     for name, person in tokens.items():
-        told[Path(PEOPLE) / f"{name}.safetensors"] = save(_embeds(person, layouts), {"format": "pt"})
+        told[Path(PEOPLE) / f"{name}.safetensors"] = save(_embeds(person, layouts, form), {"format": "pt"})
     told[Path("several_people.py")] = files("prefgen.pipeline").joinpath("several_people.py").read_bytes()
     told[Path("README.md")] = readme(model, next(iter(people)), with_pipeline).encode()
     told[Path(DESCRIPTION)] = (json.dumps(_description(model), indent=1) + "\n").encode()
@@ -81,7 +94,9 @@ def readme(model: PrefGen, person: str, with_pipeline: bool) -> str:
     """How to paint with the folder; its one block of Python runs as it stands, in the folder."""
     default, kind = model.card.default, type(model.pipe).__name__
     base = f'"{PIPELINE}"' if with_pipeline else f'"the model folder, or the {kind} it was made for"'
-    template = files("prefgen.pipeline").joinpath("export_readme.md").read_text()
+    true_guidance = hasattr(model.pipe, "transformer")
+    page = "export_readme_flux.md" if true_guidance else "export_readme.md"
+    template = files("prefgen.pipeline").joinpath(page).read_text()
     steps = default.num_inference_steps
     first = min(round(default.user_start * steps), steps - 1)
     values = {
@@ -92,6 +107,7 @@ def readme(model: PrefGen, person: str, with_pipeline: bool) -> str:
         "DISLIKE": default.dislike_strength,
         "STEPS": steps,
         "GUIDANCE": default.guidance_scale,
+        "TRUE_GUIDANCE": default.true_cfg_scale,
         "FIRST": first,
         "LAST": max(round(default.user_end * steps), first + 1),
     }
@@ -100,27 +116,24 @@ def readme(model: PrefGen, person: str, with_pipeline: bool) -> str:
     return template
 
 
-def _check(model: PrefGen, people: Mapping[str, Profile]) -> None:
+def _checked_form(model: PrefGen, people: Mapping[str, Profile]) -> StockForm:
     if not people:
         raise InputError("expected at least one person to export, got none", hint="give a profile file")
     for name in people:
         if not name or name[0] == "." or not set(name) <= set(_NAME):
             raise InputError(f"expected a name of letters, digits, '.', '_' and '-', got {name!r}")
-    if not hasattr(model.pipe, "load_ip_adapter") or not hasattr(model.pipe, "unet"):
-        raise ModelError(
-            f"expected a pipeline with a UNet, which stock IP-Adapters fit, got {type(model.pipe).__name__}",
-            hint="docs/export.md says what stock layouts allow for other networks",
-        )
+    form = stock_form(network_of(model.pipe))
     missing = [group for group in GROUPS if group not in model.adapter.groups]
     if missing:
         raise ModelError(f"expected an adapter of likes and dislikes, got one without {missing[0]}")
+    return form
 
 
-def _fitted_states(model: PrefGen, tokens: Mapping[str, UserTokens]) -> dict[Group, dict[str, Tensor]]:
+def _fitted_states(model: PrefGen, tokens: Mapping[str, UserTokens], form: StockForm) -> dict[Group, dict[str, Tensor]]:
     states: dict[Group, dict[str, Tensor]] = {}
     for group in GROUPS:
         layout = StockLayout.fitted(all_weights(model.adapter, group), _cloud(tokens, group))
-        states[group] = stock_state(model.adapter, group, layout)
+        states[group] = stock_state(model.adapter, group, layout, form)
     return states
 
 
@@ -129,16 +142,16 @@ def _cloud(tokens: Mapping[str, UserTokens], group: Group) -> Tensor:
     return torch.cat(rows).flatten(0, 1).float().cpu()
 
 
-def _embeds(person: UserTokens, layouts: Mapping[Group, StockLayout]) -> dict[str, Tensor]:
+def _embeds(person: UserTokens, layouts: Mapping[Group, StockLayout], form: StockForm) -> dict[str, Tensor]:
     """`like` [nobody; likes] and `dislike` [dislikes; nobody]."""
     made: dict[str, Tensor] = {}
     for group in GROUPS:
         rows = person.group(group)
         if rows is None:
             raise ProfileError(f"expected a profile that says of {group}s what is known, got one without")
-        said, nobody = (layouts[group].embeds(x.float().cpu()) for x in (rows, torch.zeros_like(rows)))
+        said, nobody = (form.embeds(layouts[group].points(x.float().cpu())) for x in (rows, torch.zeros_like(rows)))
         halves = [nobody, said] if group == "like" else [said, nobody]
-        made[group] = torch.stack(halves).contiguous()
+        made[group] = torch.cat(halves).contiguous()
     return made
 
 
@@ -162,7 +175,7 @@ def _description(model: PrefGen) -> dict[str, Any]:
         "version": FORMAT_VERSION,
         "model": model.sha256,
         "pipeline": type(model.pipe).__name__,
-        "default": vars(model.card.default),
+        "default": model.card.default.told(),
         "cross_attention_dim": model.adapter.d_cross,
         "n_layers": len(model.adapter.layers),
     }
