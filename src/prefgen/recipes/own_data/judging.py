@@ -153,7 +153,7 @@ def reweighed(heard: Heard, start: Weighing) -> Weighing:
 def held_temperature(margins: np.ndarray, labels: np.ndarray, start: float) -> float:
     """The likeliest temperature under a log-normal prior of `PRIOR_WIDTH` around `start`."""
     fitted = fit_temperature(margins, labels)
-    candidates = np.exp(np.linspace(*sorted((np.log(start), np.log(fitted))), 401))
+    candidates = np.exp(np.linspace(np.log(start), np.log(fitted), 401))
     signs = np.where(labels, 1.0, -1.0)
     lost = [
         np.logaddexp(0, -signs * margins / t).sum() + (np.log(t / start) / PRIOR_WIDTH) ** 2 / 2 for t in candidates

@@ -64,7 +64,7 @@ def _told(estimate: Estimate) -> dict[str, Any]:
 
 
 def verdict(difference: Estimate, sign: int) -> str:
-    """`better` or `worse` where the interval leaves out 0, else `no clear change`; or that too few people were asked."""
+    """`better` or `worse` where the interval leaves out 0, else `no clear change`; or that too few were asked."""
     if difference.n < LEAST_JUDGED:
         return UNTOLD
     low, high = sorted((sign * difference.low, sign * difference.high))
@@ -90,10 +90,11 @@ def lines_of(tables: Mapping[Split, Mapping[str, Mapping[str, Any]]]) -> Iterabl
 def told_plainly(tables: Mapping[Split, Mapping[str, Mapping[str, Any]]]) -> str:
     """One sentence: whether the training helped. Test people count where there are `LEAST_JUDGED`, else validation
     people."""
-    split = next((split for split in ("test", "validation") if _judged(tables.get(split, {}))), None)
-    if split is None:
+    order: tuple[Split, ...] = ("test", "validation")
+    judged = [split for split in order if _judged(tables.get(split, {}))]
+    if not judged:
         return f"Whether the training helped cannot be told: it takes {LEAST_JUDGED} test or validation people. {KEPT}"
-    rows = _judged(tables[split])
+    split, rows = judged[0], _judged(tables[judged[0]])
     better, worse = ([name for name, row in rows.items() if row["verdict"] == said] for said in ("better", "worse"))
     but = f"; worse: {', '.join(worse)}" if worse else ""
     if not better:

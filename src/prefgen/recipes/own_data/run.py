@@ -69,7 +69,9 @@ def train_on_people(
     )
     c = Context(preset=base, work=work, out=work / "parts", deadline=deadline)
     try:
-        people = {split: people_of(folder, split, begin, work, deadline=deadline, say=c.say) for split in SPLITS}
+        people: dict[Split, People] = {
+            split: people_of(folder, split, begin, work, deadline=deadline, say=c.say) for split in SPLITS
+        }
         check_enough(people, p, folder)
         claim(work, made_from, folder, begin, p)
         cast_copy(begin, c.out, torch.float32)
@@ -124,7 +126,8 @@ def check_enough(people: dict[Split, People], p: OwnDataPreset, folder: Path) ->
         "adapter": (p.adapter_samples, "paintable", "liked pictures of two prompts"),
     }
     for stage, (n_samples, kind, what) in stages.items():
-        for split, least in (("train", p.least_people), ("validation", p.least_validation_people)):
+        needed: dict[Split, int] = {"train": p.least_people, "validation": p.least_validation_people}
+        for split, least in needed.items():
             n = len(getattr(people[split], kind))
             if n_samples and n < least:
                 raise DataError(
