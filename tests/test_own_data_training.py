@@ -78,7 +78,7 @@ def test_the_report_has_figures_with_intervals(trained: Path) -> None:
     nobody = figures["flow_loss_hearing_nobody"]
     assert nobody["difference"]["value"] == pytest.approx(0, abs=1e-3)
     assert report["figures"]["test"] == {}
-    assert report["people"]["train"] == {"people": 8, "asked_about": 8, "painted_for": 8}
+    assert report["people"]["train"] == {"people": 8, "pictures": 96, "asked_about": 8, "painted_for": 8}
     assert any("training" in line for line in lines_of(report["figures"]))
 
 
@@ -215,7 +215,12 @@ def test_a_dry_run_counts(people: Path, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     assert status_of(["train", "--people", str(people), "--dry-run", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["counts"] == {"train": 8, "validation": 4, "test": 0}
+    assert {split: counts["people"] for split, counts in told["counts"].items()} == {
+        "train": 8,
+        "validation": 4,
+        "test": 0,
+    }
+    assert told["counts"]["train"] == {"people": 8, "pictures": 96, "asked_about": 8, "painted_for": 8}
     assert told["preset"]["name"] == "tiny"
     assert bytes_under(tmp_path) == {}
 

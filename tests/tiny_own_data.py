@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from prefgen.core import HistoryItem, Side
+from prefgen.history.splits import Split
 from prefgen.recipes.own_data.people import OwnPerson, person_of
 from prefgen.recipes.own_data.settings import OwnDataPreset, own_data_preset_named
 from tiny_mllm import tiny_model, tiny_processor
@@ -49,11 +51,17 @@ def start_folder(folder: Path) -> Path:
     return folder
 
 
-def people_folder(folder: Path, n_people: int = 12) -> Path:
-    """Half of the people like reds and dislike blues, the others the reverse; two pictures a prompt."""
-    rows: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+def people_folder(
+    folder: Path,
+    n_people: int = 12,
+    *,
+    splits: Sequence[Split] = ("train", "train", "validation"),
+    turned: Split | None = None,
+) -> Path:
+    """Half of the people like reds and dislike blues, the others the reverse; two pictures a prompt. `splits` are dealt
+    out in turn; all opinions of the split `turned` are the other way round."""
+    rows: dict[Split, list[str]] = {"train": [], "validation": [], "test": []}
     (folder / "images").mkdir(parents=True)
-    (folder / "people").mkdir()
     for number in range(n_people):
         items = []
         for k in range(N_PROMPTS):
@@ -61,15 +69,23 @@ def people_folder(folder: Path, n_people: int = 12) -> Path:
                 name = f"images/{number}-{k}-{side}.png"
                 coloured(number, k, side).save(folder / name)
                 items.append({"image": name, "side": side, "prompt": f"prompt {k}", "time": 86400.0 * k})
-        row = json.dumps({"user_id": f"user {number}", "items": items})
-        rows[("train", "train", "validation")[number % 3]].append(row)
-    shards = {}
+        split = splits[number % len(splits)]
+        if split == turned:
+            items = [{**item, "side": "dislike" if item["side"] == "like" else "like"} for item in items]
+        rows[split].append(json.dumps({"user_id": f"user {number}", "items": items}))
+    write_people(folder, rows)
+    return folder
+
+
+def write_people(folder: Path, rows: Mapping[Split, Sequence[str]]) -> None:
+    """The shards of a folder of people, a line a person, and its `data.json`."""
+    (folder / "people").mkdir(parents=True, exist_ok=True)
+    shards: dict[str, list[str]] = {}
     for split, lines in rows.items():
         if lines:
             (folder / "people" / f"{split}-00000.jsonl").write_text("\n".join(lines) + "\n")
         shards[split] = [f"people/{split}-00000.jsonl"] if lines else []
     (folder / "data.json").write_text(json.dumps({"format": "prefgen people", "version": 1, "shards": shards}))
-    return folder
 
 
 def coloured(number: int, k: int, side: str) -> Image.Image:

@@ -22,15 +22,17 @@ def train_on_people_of(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Trains, or says what would be done; the figures before and after go to stdout.
+    """Trains, or says what would be done and whether there are people enough; figures before and after go to stdout.
 
     Raises:
         ConfigError: one of the `refused` options was given.
+        DataError: there are too few people, or their folder is damaged.
     """
     from prefgen.core import ConfigError
     from prefgen.recipes.full_presets import FULL_PRESETS
+    from prefgen.recipes.own_data.planning import check_enough, plan_of
     from prefgen.recipes.own_data.report import lines_of
-    from prefgen.recipes.own_data.run import plan_of, train_on_people
+    from prefgen.recipes.own_data.run import train_on_people
     from prefgen.recipes.own_data.settings import own_data_preset_named
     from prefgen.recipes.presets import typed_settings
 
@@ -45,8 +47,10 @@ def train_on_people_of(
     if dry_run:
         counts = plan_of(folder)
         lines = [f"{name}: {value}" for name, value in {**plan, **asdict(size)}.items() if name != "preset"]
-        lines += [f"{split} people: {n}" for split, n in counts.items()]
-        emit({**plan, "counts": counts, "dry_run": True}, as_json=as_json, lines=lines)
+        lines += [f"{split}: {_counted(asdict(n))}" for split, n in counts.items()]
+        told = {split: asdict(n) for split, n in counts.items()}
+        emit({**plan, "counts": told, "dry_run": True}, as_json=as_json, lines=lines)
+        check_enough(counts, size, folder)
         return
     report = train_on_people(folder, start or "embedded", size, work=work, out=out, max_minutes=max_minutes)
     if report is None:
@@ -54,3 +58,7 @@ def train_on_people_of(
         return
     lines = [*lines_of(report["figures"]), f"{out} is ready: prefgen generate --model {out} ..."]
     emit({**plan, "done": True, "report": report}, as_json=as_json, lines=lines)
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items())

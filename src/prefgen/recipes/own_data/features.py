@@ -82,6 +82,7 @@ class People:
 
     files: tuple[Path, ...]
     n_people: int
+    n_pictures: int
     askable: np.ndarray
     paintable: np.ndarray
 
@@ -128,7 +129,7 @@ def people_of(
     home = work / "features" / made_by
     home.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
-    n_people = 0
+    n_people = n_pictures = 0
     lists = {name: home / f"{split}.{name}" for name in ("askable", "paintable")}
     with lists["askable"].open("wb") as askable, lists["paintable"].open("wb") as paintable:
         for number, some in enumerate(_in_groups(folder, split)):
@@ -141,13 +142,14 @@ def people_of(
             files.append(path)
             for place, raw in enumerate(_told(path), start=n_people):
                 person = from_json(raw)
+                n_pictures += len(person.opinions)
                 askable.write(np.int64(place).tobytes() if person.can_be_asked else b"")
                 paintable.write(np.int64(place).tobytes() if person.can_be_painted_for else b"")
             n_people += len(some)
             if is_new and deadline.passed:
                 raise Unfinished(f"features: {n_people} {split} people")
     places = {name: np.memmap(path, np.int64) if path.stat().st_size else NOBODY for name, path in lists.items()}
-    return People(files=tuple(files), n_people=n_people, **places)
+    return People(files=tuple(files), n_people=n_people, n_pictures=n_pictures, **places)
 
 
 def _in_groups(folder: Path, split: Split) -> Iterator[list[CollectedPerson]]:

@@ -91,10 +91,10 @@ def told_plainly(tables: Mapping[Split, Mapping[str, Mapping[str, Any]]]) -> str
     """One sentence: whether the training helped. Test people count where there are `LEAST_JUDGED`, else validation
     people."""
     order: tuple[Split, ...] = ("test", "validation")
-    judged = [split for split in order if _judged(tables.get(split, {}))]
+    judged = [(split, rows) for split in order if (rows := _judged(tables.get(split, {})))]
     if not judged:
         return f"Whether the training helped cannot be told: it takes {LEAST_JUDGED} test or validation people. {KEPT}"
-    split, rows = judged[0], _judged(tables[judged[0]])
+    split, rows = judged[0]
     better, worse = ([name for name, row in rows.items() if row["verdict"] == said] for said in ("better", "worse"))
     but = f"; worse: {', '.join(worse)}" if worse else ""
     if not better:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from prefgen.core import ConfigError, DataError
+from prefgen.core import ConfigError
 from prefgen.history.collect import people_in
 from prefgen.history.splits import SPLITS, Split
 from prefgen.pipeline.loading import check_whole, folder_of, without_loading_bars
@@ -23,6 +23,7 @@ from prefgen.recipes.context import Context
 from prefgen.recipes.loop import Deadline, Unfinished
 from prefgen.recipes.own_data.features import People, people_of
 from prefgen.recipes.own_data.personal import train_personal_on
+from prefgen.recipes.own_data.planning import Counts, check_enough, plan_of
 from prefgen.recipes.own_data.preferences import calibrate, check_kind, train_preferences
 from prefgen.recipes.own_data.report import REPORT, compared, figures_of, told_plainly
 from prefgen.recipes.own_data.settings import OwnDataPreset
@@ -64,6 +65,7 @@ def train_on_people(
     made_from = name_of_run(folder, begin, p)
     if (known := finished(out, made_from)) is not None:
         return known
+    check_enough(plan_of(folder), p, folder)
     base = preset_named("tiny").with_overrides(
         name=p.name, n_pictures=p.simulated_pictures, unet_pictures=p.simulated_pictures, seed=p.seed
     )
@@ -72,7 +74,7 @@ def train_on_people(
         people: dict[Split, People] = {
             split: people_of(folder, split, begin, work, deadline=deadline, say=c.say) for split in SPLITS
         }
-        check_enough(people, p, folder)
+        check_enough(_found(people), p, folder)
         claim(work, made_from, folder, begin, p)
         cast_copy(begin, c.out, torch.float32)
         report = _trained(c, p, begin, people, made_from)
@@ -99,7 +101,7 @@ def _trained(c: Context, p: OwnDataPreset, start: Path, people: dict[Split, Peop
         "made_from": made_from,
         "start": fingerprint(start),
         "preset": asdict(p),
-        "people": {split: _counts(one) for split, one in people.items()},
+        "people": {split: asdict(counts) for split, counts in _found(people).items()},
         "weighing": asdict(weighing),
         "figures": tables,
         "said": told_plainly(tables),
@@ -111,37 +113,14 @@ def _states(c: Context, p: OwnDataPreset, model: Path, people: People) -> States
     return states_of(people, model, c.work, p.n_variants, deadline=c.deadline, say=c.say)
 
 
-def _counts(people: People) -> dict[str, int]:
+def _found(people: dict[Split, People]) -> dict[Split, Counts]:
+    """What a folder has once its pictures are read."""
     return {
-        "people": len(people),
-        "asked_about": len(people.askable),
-        "painted_for": len(people.paintable),
+        split: Counts(
+            people=len(one), pictures=one.n_pictures, asked_about=len(one.askable), painted_for=len(one.paintable)
+        )
+        for split, one in people.items()
     }
-
-
-def check_enough(people: dict[Split, People], p: OwnDataPreset, folder: Path) -> None:
-    """Raises `DataError` where a stage that is asked for has too few people."""
-    stages = {
-        "preferences": (p.preference_samples, "askable", "a liked and a disliked picture besides another prompt's"),
-        "adapter": (p.adapter_samples, "paintable", "liked pictures of two prompts"),
-    }
-    for stage, (n_samples, kind, what) in stages.items():
-        needed: dict[Split, int] = {"train": p.least_people, "validation": p.least_validation_people}
-        for split, least in needed.items():
-            n = len(getattr(people[split], kind))
-            if n_samples and n < least:
-                raise DataError(
-                    f"{folder}: expected {least} {split} people or more with {what} for the stage {stage!r}, "
-                    f"got {n} of {len(people[split])}",
-                    hint=_more_people(stage, split),
-                )
-
-
-def _more_people(stage: str, split: Split) -> str:
-    if split == "validation":
-        return "collect with more of them, such as --train 0.6 --validation 0.3 --test 0.1"
-    told = "collect more people (one alone needs no training: prefgen profile build)"
-    return f"{told}, or leave the stage out: --set preference_samples=0" if stage == "preferences" else told
 
 
 def refuse_several_processes() -> None:
@@ -194,8 +173,3 @@ def _publish(c: Context, out: Path, report: dict[str, Any]) -> None:
         out.rmdir()
     os.replace(part, out)
     print(f"wrote {out}", file=sys.stderr, flush=True)
-
-
-def plan_of(folder: Path) -> dict[Split, int]:
-    """How many people of each split a folder has; pictures are not looked at."""
-    return {split: sum(1 for _ in people_in(folder, split)) for split in SPLITS}
