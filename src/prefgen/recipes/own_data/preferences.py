@@ -156,10 +156,12 @@ class Judge:
 
 
 def calibrate(start: Path, out: Path, people: People, p: OwnDataPreset) -> Weighing:
-    """Sets `out`'s temperature and weights of evidence by validation people, from `start`'s on, and says which."""
+    """Sets `out`'s temperature and weights of evidence by validation people, from `start`'s on, and says which. Where
+    nobody can be asked (likes alone), they stay the start's."""
     judge = Judge.of(out)
     before = weighing_of(start, load_evidence(start, torch.device("cpu")))
-    weighing = reweighed(judge.heard(people, examined_people(people, p.evaluated_people)), before)
+    exams = examined_people(people, p.evaluated_people)
+    weighing = reweighed(judge.heard(people, exams), before) if exams else before
     path = out / "mllm" / "calibration.json"
     said = json.loads(path.read_text()) if path.is_file() else {}
     said.setdefault("word_temperature", said.get("temperature", 1.0))

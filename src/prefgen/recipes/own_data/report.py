@@ -27,6 +27,7 @@ LEAST_JUDGED = 10
 """People from whom on an interval is believed: of fewer, resampling says too little of what others would do."""
 UNTOLD = "too few people to tell"
 KEPT = "The model is kept either way; more people may help it."
+DEAF = "What they liked is still painted with less loss when nobody is heard."
 
 Figures = dict[str, np.ndarray]
 """float64 [n_people] by figure."""
@@ -45,6 +46,7 @@ def figures_of(model: Path, people: People, states: States | None, p: OwnDataPre
         painter = Painter.of(model, model)
         found["flow_loss"] = flow_of_people(painter, states, p)
         found["flow_loss_hearing_nobody"] = flow_of_people(painter, states, p, heard=False)
+        found["flow_loss_by_hearing"] = found["flow_loss"] - found["flow_loss_hearing_nobody"]
     return found
 
 
@@ -88,7 +90,7 @@ def lines_of(tables: Mapping[Split, Mapping[str, Mapping[str, Any]]]) -> Iterabl
 
 
 def told_plainly(tables: Mapping[Split, Mapping[str, Mapping[str, Any]]]) -> str:
-    """One sentence: whether the training helped. Test people count where there are `LEAST_JUDGED`, else validation
+    """Whether the training helped, in a sentence or two. Test people count where there are `LEAST_JUDGED`, else validation
     people."""
     order: tuple[Split, ...] = ("test", "validation")
     judged = [(split, rows) for split in order if (rows := _judged(tables.get(split, {})))]
@@ -97,9 +99,11 @@ def told_plainly(tables: Mapping[Split, Mapping[str, Mapping[str, Any]]]) -> str
     split, rows = judged[0]
     better, worse = ([name for name, row in rows.items() if row["verdict"] == said] for said in ("better", "worse"))
     but = f"; worse: {', '.join(worse)}" if worse else ""
+    hearing = tables[split].get("flow_loss_by_hearing", {}).get("after", {"low": 0.0})
+    deaf = f" {DEAF}" if hearing["low"] > 0 else ""
     if not better:
-        return f"The training did not clearly help on {split} people{but}. {KEPT}"
-    return f"The training helped on {split} people: {', '.join(better)}{but}."
+        return f"The training did not clearly help on {split} people{but}.{deaf} {KEPT}"
+    return f"The training helped on {split} people: {', '.join(better)}{but}.{deaf}"
 
 
 def _judged(table: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
