@@ -90,8 +90,8 @@ def lines_of(tables: Mapping[Split, Mapping[str, Mapping[str, Any]]]) -> Iterabl
 
 
 def told_plainly(tables: Mapping[Split, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Whether the training helped, in a sentence or two. Test people count where there are `LEAST_JUDGED`, else validation
-    people."""
+    """Whether the training helped, in a sentence or two. Test people count where there are `LEAST_JUDGED`, else
+    validation people."""
     order: tuple[Split, ...] = ("test", "validation")
     judged = [(split, rows) for split in order if (rows := _judged(tables.get(split, {})))]
     if not judged:
