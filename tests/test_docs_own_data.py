@@ -44,11 +44,8 @@ SIZE = {
     "preference_batch": 2,
     "choose_every": 40,
     "adapter_samples": 16,
-    "simulated_share": 0.25,
-    "simulated_people": 4,
-    "simulated_pictures": 64,
 }
-"""What `--preset tiny` is here."""
+"""What `--preset tiny` is here. No simulated people: they are painted at 64 pixels, which the random model cannot see."""
 
 
 def commands() -> list[str]:
@@ -177,3 +174,22 @@ def test_the_pages_numbers_are_the_codes() -> None:
     assert preset.simulated_share == 0.25
     named = set(re.findall(r"^\| `(\w+)` \| [a-z`]", GUIDE, re.MULTILINE))
     assert named == {*BETTER, "flow_loss_hearing_nobody", "flow_loss_by_hearing"}
+
+
+@pytest.mark.slow
+def test_the_embedded_model_trains_on_with_simulated_people_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own_people(Path("MINE"))
+    small = {"preference_samples": 40, "adapter_samples": 16, "simulated_people": 4, "simulated_pictures": 60}
+    small |= {"preference_batch": 2, "evaluated_people": 2, "n_variants": 1, "flow_draws": 1}
+    numbers = " ".join(f"--set {name}={value}" for name, value in small.items())
+    for line in (
+        "prefgen data folders MINE -o OURS --train 0.6 --validation 0.2 --test 0.2",
+        f"prefgen train --people OURS --preset tiny -o OURS_MODEL {numbers}",
+        "prefgen profile build --liked MINE/ann/likes --model OURS_MODEL -o ann.prefgen",
+        'prefgen generate "a fox by a lake" --profile ann.prefgen --model OURS_MODEL --seed 7 -o out',
+    ):
+        assert status_of(shlex.split(line)[1:]) == 0, capsys.readouterr().err
+    assert json.loads((Path("OURS_MODEL") / REPORT).read_text())["preset"]["simulated_share"] == 0.25
