@@ -45,6 +45,7 @@ from prefgen.recipes.loop import Loop, LoopSettings
 from prefgen.recipes.manners import known_manner_tokens, learn_to_follow, manner_of_pictures
 from prefgen.recipes.people_features import PeopleFeatures, people_features
 from prefgen.recipes.population import N_HISTORY, population
+from prefgen.recipes.precision import fast_autocast
 from prefgen.recipes.presets import Preset
 from prefgen.recipes.ranks import by_turns, is_first, own, shared
 from prefgen.recipes.twins import Twins, twins_of
@@ -67,7 +68,7 @@ def target_latents(c: Context, split: str = "train") -> np.ndarray:
         rows = []
         for i in range(0, len(images), 16):
             flat = as_batch(images[i : i + 16].reshape(-1, *images.shape[2:]))
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad(), fast_autocast():
                 z = vae.encode(flat).latent_dist.mean.float().numpy().astype(np.float16)
             rows.append(z.reshape(-1, images.shape[1], *z.shape[1:]))
         np.save(path.with_suffix(".part.npy"), np.concatenate(rows))

@@ -13,6 +13,7 @@ from torch import Tensor
 from prefgen.diffusion import sample_times
 from prefgen.recipes.autoencoder import as_batch
 from prefgen.recipes.context import Context
+from prefgen.recipes.precision import fast_autocast
 from prefgen.recipes.ranks import by_turns
 
 TIME_MEAN = 0.5
@@ -53,7 +54,7 @@ def _latents_file(c: Context, pictures: np.ndarray, path: Path) -> np.ndarray:
     vae: Any = AutoencoderKL.from_pretrained(c.out / "vae").eval()
     rows = []
     for i in range(0, len(pictures), 100):
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast():
             z = vae.encode(as_batch(pictures[i : i + 100])).latent_dist.mean
         rows.append(z.float().numpy().astype(np.float16))
     np.save(path.with_suffix(".part.npy"), np.concatenate(rows))

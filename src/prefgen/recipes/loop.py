@@ -34,6 +34,7 @@ from prefgen.recipes.checkpoint import (
     under_prefix,
     with_prefix,
 )
+from prefgen.recipes.precision import fast_autocast
 from prefgen.recipes.sharding import LossOfStep, cut_like, over_all_ranks, whole
 
 
@@ -66,6 +67,7 @@ class LoopSettings:
     beta2: float = 0.99
     seed: int = 0
     bf16: bool = True
+    """Multiply in bfloat16 where the CPU does so itself (`prefgen.recipes.precision`)."""
     save_every_s: float = 120.0
     show_every: int = 24_000
     """Validation pictures after this many samples."""
@@ -196,7 +198,7 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = s.rate_at(self.n_seen)
         self.module.train()
-        with written_out_attention(), torch.autocast("cpu", torch.bfloat16, enabled=s.bf16):
+        with written_out_attention(), fast_autocast(s.bf16):
             losses = self.losses_of(self.step, torch.Generator().manual_seed(seed))
         losses["loss"].backward()
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), s.clip_norm)

@@ -18,6 +18,7 @@ from prefgen.recipes.autoencoder import as_batch
 from prefgen.recipes.checkpoint import fingerprint, load_tensors, save_tensors
 from prefgen.recipes.context import Context
 from prefgen.recipes.population import N_COLUMNS, PersonPictures, person_pictures, population
+from prefgen.recipes.precision import fast_autocast
 from prefgen.recipes.ranks import by_turns
 
 PEOPLE_A_FILE = 250
@@ -56,7 +57,7 @@ def clip_embeddings(folder: Path, pictures: np.ndarray, batch: int = 256) -> Ten
     clip = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder").eval()
     parts = []
     for i in range(0, len(pictures), batch):
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast():
             parts.append(clip(pixel_values=as_batch(pictures[i : i + batch])).image_embeds.half())
     return torch.cat(parts)
 
