@@ -128,12 +128,19 @@ def memory_told(doing: str, ways_out: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        told = str(error).lower()
-        short = ("out of memory", "can't allocate memory", "not enough memory")
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not any(part in told for part in short):
+        if not is_out_of_memory(error):
             raise
         hint = f"lower one of these: {', '.join(ways_out)}" if ways_out else "use a smaller base"
         raise ConfigError(f"there was not enough memory for {doing}", hint=hint) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device or the machine has no memory left."""
+    told = str(error).lower()
+    short = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and any(part in told for part in short)
+    )
 
 
 def _downloaded(name: str, variant: str | None, hub: dict[str, Any]) -> Path:
