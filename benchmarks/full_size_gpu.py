@@ -166,12 +166,13 @@ def pipeline(record: Mapping[str, Any], device: torch.device) -> Any:
 def lora_training(size: Size, bench: Measurement, name: str) -> None:
     """One LoRA step on a conversation, gradient checkpointing, the frozen weights in bfloat16.
 
-    Checkpoints are not reentrant, so the inputs need no gradient; asking for one (`enable_input_require_grads`) would
-    send gradients back through the frozen vision tower too.
+    Checkpoints are not reentrant, so the inputs need no gradient. Transformers asks for one all the same once there is
+    LoRA, of the vision tower's inputs too; taken back, no gradient goes through the frozen tower.
     """
     tuned = with_lora(language_model(size, bench.device), rank=size.lora_rank)
     whole = tuned.get_base_model()
     whole.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    whole.disable_input_require_grads()
     optimiser = torch.optim.AdamW([p for p in tuned.parameters() if p.requires_grad], 1e-5, fused=True)
     tuned.train()
     given = conversation(size, whole, size.conversation_pictures, bench.device)

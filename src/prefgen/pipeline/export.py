@@ -8,11 +8,12 @@ issue 9813); a few lines in a file beside the adapters set that right.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save
@@ -22,13 +23,19 @@ from prefgen.adapter import GROUPS, Group, StockLayout, UserTokens, all_weights,
 from prefgen.core import InputError, ModelError, ProfileError
 from prefgen.pipeline.atomic import write_whole
 from prefgen.pipeline.loading import loaded
+from prefgen.pipeline.publishing_adapter import (
+    DESCRIPTION,
+    FORMAT_VERSION,
+    check_exportable,
+    exported_folder,
+    write_adapters,
+)
 
 if TYPE_CHECKING:
     from prefgen.pipeline.model import PrefGen
     from prefgen.pipeline.profile import Profile
 
-PEOPLE, PIPELINE, DESCRIPTION = "people", "pipeline", "export.json"
-FORMAT_VERSION = 1
+PEOPLE, PIPELINE = "people", "pipeline"
 _NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 
 
@@ -44,14 +51,21 @@ class Exported:
 
 
 def export_to_diffusers(
-    model: PrefGen, people: Mapping[str, Profile], folder: Path, *, with_pipeline: bool = False
+    model: PrefGen,
+    people: Mapping[str, Profile],
+    folder: Path,
+    *,
+    with_pipeline: bool = False,
+    adapters: str | os.PathLike[str] | None = None,
 ) -> Exported:
     """Writes `like.safetensors`, `dislike.safetensors`, `people/NAME.safetensors`, `several_people.py`, `README.md` and
     `export.json` into `folder`; with `with_pipeline` also the generator as a stock pipeline.
 
     A folder that holds an export of the same model keeps its adapters, and people are added to it. A person's file
     holds `like` and `dislike`, float32 [2, 1, n_tokens, d_embed], the unconditional half first: dislikes speak in that
-    half, from which guidance moves away. It can be turned back into a taste, but holds no picture.
+    half, from which guidance moves away. It can be turned back into a taste, but holds no picture; so can, for few
+    people, the adapters fitted to them. Nothing in the folder is for strangers: `push_adapter_to_hub` publishes
+    adapters fitted to nobody, and `adapters`, a folder or hub name of such, is taken in place of fitted ones.
 
     Raises:
         InputError: no people, or names that are no file names.
@@ -60,21 +74,20 @@ def export_to_diffusers(
     """
     _check(model, people)
     tokens = {name: model.embed(profile).row(0) for name, profile in people.items()}
-    states: dict[Group, dict[str, Tensor]] = _known_states(folder, model) or _fitted_states(model, tokens)
+    known = _known_states(folder, model)
+    if known is None and adapters is not None:
+        known = _known_states(exported_folder(adapters), model)
+    states: dict[Group, dict[str, Tensor]] = known or _fitted_states(model, tokens)
     layouts: dict[Group, StockLayout] = {group: layout_of(state) for group, state in states.items()}
-    told: dict[Path, bytes] = {Path(f"{g}.safetensors"): save(s, {"format": "pt"}) for g, s in states.items()}
-    for name, person in tokens.items():
-        told[Path(PEOPLE) / f"{name}.safetensors"] = save(_embeds(person, layouts), {"format": "pt"})
-    told[Path("several_people.py")] = files("prefgen.pipeline").joinpath("several_people.py").read_bytes()
-    told[Path("README.md")] = readme(model, next(iter(people)), with_pipeline).encode()
-    told[Path(DESCRIPTION)] = (json.dumps(_description(model), indent=1) + "\n").encode()
-    for path, data in told.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / path, data, private=path.parts[0] == PEOPLE)
+    embeds = {name: save(_embeds(person, layouts), {"format": "pt"}) for name, person in tokens.items()}
+    names = write_adapters(model, states, folder, readme(model, next(iter(people)), with_pipeline))
+    for name, data in embeds.items():
+        names.append(str(Path(PEOPLE) / f"{name}.safetensors"))
+        write_whole(folder / names[-1], data, private=True)
     if with_pipeline:
         model.pipe.save_pretrained(folder / PIPELINE)
     lost = {g: layouts[g].lost(all_weights(model.adapter, g), _cloud(tokens, g)) for g in states}
-    return Exported(folder=folder, files=tuple(map(str, told)), people=tuple(people), lost=lost)
+    return Exported(folder=folder, files=tuple(names), people=tuple(people), lost=lost)
 
 
 def readme(model: PrefGen, person: str, with_pipeline: bool) -> str:
@@ -106,14 +119,7 @@ def _check(model: PrefGen, people: Mapping[str, Profile]) -> None:
     for name in people:
         if not name or name[0] == "." or not set(name) <= set(_NAME):
             raise InputError(f"expected a name of letters, digits, '.', '_' and '-', got {name!r}")
-    if not hasattr(model.pipe, "load_ip_adapter") or not hasattr(model.pipe, "unet"):
-        raise ModelError(
-            f"expected a pipeline with a UNet, which stock IP-Adapters fit, got {type(model.pipe).__name__}",
-            hint="docs/export.md says what stock layouts allow for other networks",
-        )
-    missing = [group for group in GROUPS if group not in model.adapter.groups]
-    if missing:
-        raise ModelError(f"expected an adapter of likes and dislikes, got one without {missing[0]}")
+    check_exportable(model)
 
 
 def _fitted_states(model: PrefGen, tokens: Mapping[str, UserTokens]) -> dict[Group, dict[str, Tensor]]:
@@ -154,15 +160,4 @@ def _known_states(folder: Path, model: PrefGen) -> dict[Group, dict[str, Tensor]
     return {
         group: loaded(f"{group}.safetensors", lambda g=group: load_file(folder / f"{g}.safetensors"))
         for group in GROUPS
-    }
-
-
-def _description(model: PrefGen) -> dict[str, Any]:
-    return {
-        "version": FORMAT_VERSION,
-        "model": model.sha256,
-        "pipeline": type(model.pipe).__name__,
-        "default": vars(model.card.default),
-        "cross_attention_dim": model.adapter.d_cross,
-        "n_layers": len(model.adapter.layers),
     }
