@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,17 +86,23 @@ def plain(colour: str, side_px: int = 24) -> Image.Image:
     return Image.new("RGB", (side_px, side_px), colour)
 
 
-def build_model_folder(folder: Path, seed: int = 0) -> Path:
+FAMILIES = ("embedded", "sdxl", "sd3", "flux")
+"""Generators that a model may have: the package's own kind, and one of each published family."""
+
+
+def build_model_folder(folder: Path, seed: int = 0, family: str = "embedded") -> Path:
     """A whole model of random weights; its `mllm/` is a stand-in that nothing can load."""
     from safetensors.torch import save_file
     from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    from prefgen.adapter import save_adapter
+    from prefgen.adapter import network_of, save_adapter
     from prefgen.embedding import UserEncoder, UserEncoderConfig
     from prefgen.pipeline import Defaults, ModelCard, describe_known, picture_features, write_card
-    from tiny_diffusion import D_CROSS, tiny_pipeline, trained_adapter
+    from tiny_backbones import silent_pipeline
+    from tiny_diffusion import tiny_pipeline, trained_adapter
 
-    pipe = tiny_pipeline()
+    pipe = tiny_pipeline() if family == "embedded" else silent_pipeline(family)
+    adapter = trained_adapter(network_of(pipe))
     pipe.save_pretrained(folder)
     torch.manual_seed(seed)
     vision = CLIPVisionModelWithProjection(
@@ -115,20 +123,20 @@ def build_model_folder(folder: Path, seed: int = 0) -> Path:
         d_lm=D_LM,
         d_clip=D_CLIP,
         d_text=D_TEXT,
-        d_cross=D_CROSS,
+        d_cross=adapter.d_cross,
         n_tokens=2,
         sem_layers=(1, 2),
         core_layers=(0, 1),
     )
     UserEncoder(config).save(folder / "user_encoder")
-    save_adapter(trained_adapter(pipe.unet), folder / "adapter")
+    save_adapter(adapter, folder / "adapter")
     (folder / "mllm").mkdir()
     (folder / "mllm" / "config.json").write_text("{}")
     save_file({"weight": torch.zeros(1)}, folder / "mllm" / "model.safetensors")
     reds = [Image.new("RGB", (24, 24), (160 + i, i, i)) for i in range(0, 80, 4)]
     card = ModelCard(
         preset="test",
-        default=Defaults(num_inference_steps=2, guidance_scale=2.0),
+        default=Defaults(num_inference_steps=2, guidance_scale=2.0, true_cfg_scale=2.0 if family == "flux" else 1.0),
         words=("fox", "by a lake", "gold", "pop art"),
         subjects=("fox",),
         known_features=describe_known(picture_features(reds, vision, extractor)),
@@ -138,9 +146,15 @@ def build_model_folder(folder: Path, seed: int = 0) -> Path:
 
 
 @pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model folder; tests that change it copy it first."""
-    return build_model_folder(tmp_path_factory.mktemp("model"))
+def model_folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The tiny model folder of a family; tests that change it copy it first."""
+    return cache(lambda family: build_model_folder(tmp_path_factory.mktemp("model"), family=family))
+
+
+@pytest.fixture(scope="session")
+def model_folder(model_folders: Callable[[str], Path]) -> Path:
+    """The one of the package's own kind."""
+    return model_folders("embedded")
 
 
 @pytest.fixture
@@ -150,13 +164,26 @@ def mllm() -> FakeMLLM:
 
 
 @pytest.fixture(scope="session")
-def loaded_model(model_folder: Path):
-    """The tiny model, loaded once; use `model`."""
+def loaded_models(model_folders: Callable[[str], Path]) -> Callable[[str], Any]:
+    """The tiny model of a family, loaded once."""
+    return cache(lambda family: load_quietly(model_folders(family), mllm=FakeMLLM()))
+
+
+def load_quietly(folder: Path, **arguments: Any) -> Any:
+    """A model without progress bars, whose pictures are 16 pixels a side whatever the family."""
     from prefgen import PrefGen
 
-    model = PrefGen.from_pretrained(model_folder, device="cpu", mllm=FakeMLLM())
+    model = PrefGen.from_pretrained(folder, device="cpu", **arguments)
     model.pipe.set_progress_bar_config(disable=True)
+    if hasattr(model.pipe, "transformer"):
+        model.pipe.default_sample_size = 8  # FLUX's is written into its pipeline: 128 latents a side
     return model
+
+
+@pytest.fixture(scope="session")
+def loaded_model(loaded_models: Callable[[str], Any]):
+    """The tiny model of the package's own kind; use `model`."""
+    return loaded_models("embedded")
 
 
 @pytest.fixture

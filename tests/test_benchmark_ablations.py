@@ -14,6 +14,7 @@ import torch
 from fake_judge import FakeJudge, planted, reading_of
 from prefgen.agents import FAMILIES, SETTINGS, Scene
 from prefgen.benchmark.ablations import QUESTIONS, Asking, Question, Sweep, Variant, bench_ablations
+from prefgen.benchmark.ablations.asked_dislikes import Disobeying, asked_dislike
 from prefgen.benchmark.ablations.asking import OURS, PROMPT, disliked_shown, figures_of
 from prefgen.benchmark.ablations.curve_plot import curve_plot
 from prefgen.benchmark.ablations.fixed_palette import in_one_palette, indifferent
@@ -60,7 +61,7 @@ def test_every_question_answers_in_rows_that_say_whose_they_are(question: Questi
         assert figure in LEGENDS or figure.startswith(("above:", "not run here", "coverage", "diversity"))
         assert not math.isfinite(r.low) or r.low <= r.value <= r.high
     if question.places is not None:
-        drawn = {r.method for r in rows if r.metric.startswith("over_prompt@")}
+        drawn = {r.method for r in rows if r.metric.startswith(("over_prompt@", "asked_shown@"))}
         assert drawn == set(question.places)
     assert same(rows, question.measure(replace(asking, _painted={})))
 
@@ -241,6 +242,15 @@ def test_parts_left_out_change_the_tokens_and_all_of_them_are_what_the_model_say
         fewer = PartsOfPrefGen(bench, tuple(p for p in PARTS if p != part)).tokens(shelf)
         assert not torch.equal(fewer.like[0], whole.like[0])
     assert len(PartsOfPrefGen(bench, ("sem", "core")).tokens(shelf).like) == 1
+
+
+def test_a_prompt_that_disobeys_names_what_a_disliked_picture_shows(asking: Asking) -> None:
+    asked = [(task, found) for task in asking.tasks(asking.cases) if (found := asked_dislike(task)) is not None]
+    assert asked
+    for task, (family, value) in asked:
+        assert value in ruling_taste(task).dislikes[family]
+        assert any(s.scene.values.get(family) == value for s in task.case.shelf.shown if not s.liked)
+        assert value in Disobeying(asking.bench, dislikes=1.0, likes=0.0).prompt(task)
 
 
 def test_curves_show_every_finite_figure_in_its_place() -> None:

@@ -6,7 +6,9 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,45 +17,65 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from conftest import plain
-from prefgen.adapter import StockLayout, UserAdapter, UserTokens, all_weights, layout_of, stock_state
+from prefgen.adapter import (
+    StockLayout,
+    UserAdapter,
+    UserTokens,
+    all_weights,
+    layout_of,
+    network_of,
+    stock_form,
+    stock_state,
+)
 from prefgen.core import InputError, ModelError, ProfileError
 from prefgen.diffusion import sample
 from prefgen.pipeline import Profile, export_to_diffusers
 from prefgen.pipeline.several_people import SeveralPeople
+from tiny_backbones import silent_pipeline
 from tiny_diffusion import generators, random_tokens, tiny_pipeline, tiny_sdxl_pipeline, trained_adapter
 
-PIPELINES = {"sd": tiny_pipeline, "sdxl": tiny_sdxl_pipeline}
+PIPELINES = {"sd": tiny_pipeline, "sdxl": tiny_sdxl_pipeline, "flux": partial(silent_pipeline, "flux")}
 STRENGTHS = {"like_strength": 0.8, "dislike_strength": 0.4}
 
 
-def written(adapter: UserAdapter, tokens: UserTokens, folder: Path) -> list[torch.Tensor]:
+def written(pipe: Any, adapter: UserAdapter, tokens: UserTokens, folder: Path) -> list[torch.Tensor]:
     """Both adapters' files in `folder`, and the embeddings of all rows as one call wants them."""
     from safetensors.torch import save_file
 
-    embeds = []
+    embeds, form = [], stock_form(network_of(pipe))
     for group in ("like", "dislike"):
         rows = tokens.group(group)
         assert rows is not None
         layout = StockLayout.fitted(all_weights(adapter, group), rows.flatten(0, 1))
-        save_file(stock_state(adapter, group, layout), folder / f"{group}.safetensors")
-        said, nobody = layout.embeds(rows)[:, None], layout.embeds(torch.zeros_like(rows))[:, None]
+        save_file(stock_state(adapter, group, layout, form), folder / f"{group}.safetensors")
+        said, nobody = (form.embeds(layout.points(x)) for x in (rows, torch.zeros_like(rows)))
         embeds.append(torch.cat([nobody, said] if group == "like" else [said, nobody]))
     return embeds
 
 
 def with_adapters(pipe, folder: Path):
-    pipe.load_ip_adapter(
-        [str(folder)] * 2,
-        subfolder="",
-        weight_name=["like.safetensors", "dislike.safetensors"],
-        image_encoder_folder=None,
-    )
+    names, flux = ["like.safetensors", "dislike.safetensors"], hasattr(pipe, "transformer")
+    encoder = {"image_encoder_pretrained_model_name_or_path" if flux else "image_encoder_folder": None}
+    pipe.load_ip_adapter([str(folder)] * 2, subfolder="", weight_name=names, **encoder)
     pipe.set_ip_adapter_scale([STRENGTHS["like_strength"], STRENGTHS["dislike_strength"]])
     return pipe
 
 
-def rows_of(embeds: list[torch.Tensor], k: int, n: int, *, guided: bool) -> list[torch.Tensor]:
-    return [e[[k, n + k]] if guided else e[[n + k]] for e in embeds]
+def told(kind: str, embeds: list[torch.Tensor], places: list[int], n: int, *, guided: bool) -> dict[str, Any]:
+    """What a stock pipeline is handed for the people at `places` among `n`: FLUX takes the two halves apart."""
+    against, said = ([e[[first + k for k in places]] for e in embeds] for first in (0, n))
+    if kind == "flux":
+        return {"ip_adapter_image_embeds": said, "negative_ip_adapter_image_embeds": against}
+    both = [torch.cat(pair) for pair in zip(against, said)]
+    return {"ip_adapter_image_embeds": both if guided else said}
+
+
+def settings_of(kind: str, guidance_scale: float, n: int) -> dict[str, Any]:
+    settings: dict[str, Any] = {"num_inference_steps": 3, "output_type": "np"}
+    if kind != "flux":
+        return settings | {"guidance_scale": guidance_scale}
+    size = {"height": 16, "width": 16, "max_sequence_length": 12, "guidance_scale": 3.5}
+    return settings | size | {"true_cfg_scale": guidance_scale, "negative_prompt": [""] * n}
 
 
 @pytest.mark.parametrize("kind", PIPELINES)
@@ -62,34 +84,30 @@ def test_stock_paints_what_we_paint_one_person_a_call_and_the_mixin_several(
     kind: str, guidance_scale: float, tmp_path: Path
 ) -> None:
     pipe, n = PIPELINES[kind](), 3
-    adapter = trained_adapter(pipe.unet)
+    adapter = trained_adapter(network_of(pipe))
     tokens, prompts = random_tokens(n, 1, adapter.d_cross), ["a fox", "a cat", "a boat"]
-    settings = {"num_inference_steps": 3, "guidance_scale": guidance_scale, "output_type": "np"}
+    settings, one = settings_of(kind, guidance_scale, n), settings_of(kind, guidance_scale, 1)
     ours = sample(pipe, adapter, prompts, tokens, generators=generators(n), **STRENGTHS, **settings)
     alone = sample(pipe, None, prompts, None, generators=generators(n), **settings)
-    embeds, guided = written(adapter, tokens, tmp_path), guidance_scale > 1
+    embeds, guided = written(pipe, adapter, tokens, tmp_path), guidance_scale > 1
     stock = with_adapters(PIPELINES[kind](), tmp_path)
     for k in range(n):
-        theirs = stock(
-            prompts[k],
-            generator=generators(n)[k],
-            ip_adapter_image_embeds=rows_of(embeds, k, n, guided=guided),
-            **settings,
-        ).images[0]
+        said = told(kind, embeds, [k], n, guided=guided)
+        theirs = stock([prompts[k]], generator=generators(n)[k], **said, **one).images[0]
         np.testing.assert_allclose(theirs, ours[k], atol=2e-4)
         assert np.abs(theirs - alone[k]).max() > 0.01
-    everyone = [e if guided else e[n:] for e in embeds]
-    mixed = stock(prompts, generator=generators(n), ip_adapter_image_embeds=everyone, **settings).images
+    everyone = told(kind, embeds, [*range(n)], n, guided=guided)
+    mixed = stock(prompts, generator=generators(n), **everyone, **settings).images
     assert np.abs(mixed - ours).max() > 0.01, "stock mixes people: if it no longer does, the mixin can go"
     apart = type("Apart", (SeveralPeople, type(stock)), {}).from_pipe(stock)
     apart.set_progress_bar_config(disable=True)
-    told = apart(prompts, generator=generators(n), ip_adapter_image_embeds=everyone, **settings).images
-    np.testing.assert_allclose(told, ours, atol=2e-4)
+    told_apart = apart(prompts, generator=generators(n), **everyone, **settings).images
+    np.testing.assert_allclose(told_apart, ours, atol=2e-4)
     twice = apart(
         prompts,
         generator=[g for k in range(n) for g in (generators(n)[k], torch.Generator().manual_seed(50 + k))],
         num_images_per_prompt=2,
-        ip_adapter_image_embeds=everyone,
+        **everyone,
         **settings,
     ).images
     np.testing.assert_allclose(twice[::2], ours, atol=2e-4)
@@ -99,7 +117,7 @@ def test_the_strength_of_dislikes_survives(tmp_path: Path) -> None:
     pipe = tiny_pipeline()
     adapter = trained_adapter(pipe.unet)
     tokens = random_tokens(1, 2)
-    embeds = written(adapter, tokens, tmp_path)
+    embeds = written(pipe, adapter, tokens, tmp_path)
     stock = with_adapters(tiny_pipeline(), tmp_path)
     for dislike in (0.0, 0.9):
         settings = {"num_inference_steps": 3, "guidance_scale": 4.0, "output_type": "np"}
@@ -119,15 +137,15 @@ def test_a_layout_keeps_known_tokens_and_most_of_others_and_nobody_says_nothing(
     assert 0.01 < layout.lost(weights, others) < 0.5
     many = StockLayout.fitted(weights, others)
     assert many.lost(weights, others) < layout.lost(weights, others)
-    state = stock_state(adapter, "like", layout)
+    state = stock_state(adapter, "like", layout, stock_form(tiny_pipeline().unet))
     again = layout_of(state)
-    torch.testing.assert_close(again.embeds(known[None]), layout.embeds(known[None]), atol=1e-4, rtol=1e-4)
-    nobody = layout.embeds(torch.zeros(1, 1, d))[0, 0, :d]
+    torch.testing.assert_close(again.points(known[None]), layout.points(known[None]), atol=1e-4, rtol=1e-4)
+    nobody = layout.points(torch.zeros(1, 1, d))[0, 0]
     assert float((state["ip_adapter.1.to_v_ip.weight"] @ nobody).abs().max()) < 1e-4
     assert float(nobody.mean().abs()) < 1e-6
     assert float(nobody.var(unbiased=False)) == pytest.approx(1, abs=1e-5)
     with pytest.raises(InputError, match="too long"):
-        layout.embeds(100 * known[None])
+        layout.points(100 * known[None])
     with pytest.raises(ModelError, match="trained"):
         StockLayout.fitted(torch.zeros(6, d), known)
     with pytest.raises(ModelError, match="layout"):
@@ -150,13 +168,18 @@ else:
 """
 
 
-def test_the_readme_paints_without_this_package(model, me: Profile, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["embedded", "flux"])
+def test_the_readme_paints_without_this_package(family: str, loaded_models, tmp_path: Path) -> None:
+    model = loaded_models(family)
+    me = model.profile(liked=[plain("red"), plain("darkred")], disliked=[plain("blue")])
     made = export_to_diffusers(model, {"anna": me}, tmp_path / "out", with_pipeline=True)
     assert set(made.files) <= {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")}
     assert max(made.lost.values()) < 1e-5
     told = (tmp_path / "out" / "README.md").read_text()
     assert "{{" not in told
     (code,) = re.findall(r"```python\n(.*?)```", told, re.DOTALL)
+    if family == "flux":
+        code = code.replace("names = [", "pipe.default_sample_size = 8\nnames = [")
     run = subprocess.run(
         [sys.executable, "-c", WITHOUT_PREFGEN + code],
         cwd=tmp_path / "out",
@@ -198,7 +221,7 @@ def test_mistakes_are_told(model, me: Profile, tmp_path: Path, monkeypatch: pyte
     with pytest.raises(ProfileError):
         export_to_diffusers(model, {"anna": stranger}, tmp_path)
     monkeypatch.setattr(model, "pipe", object())
-    with pytest.raises(ModelError, match="UNet"):
+    with pytest.raises(ModelError, match="unet or a transformer"):
         export_to_diffusers(model, {"anna": me}, tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -216,3 +239,17 @@ def test_the_verb_writes_a_folder(cli, pictures: Path, tmp_path: Path) -> None:
     status, _, told = cli("export", tmp_path / "anna.prefgen", "--to", "difusers", "--out", tmp_path / "y")
     assert status == 2
     assert "diffusers" in told
+
+
+def test_stable_diffusion_3_is_refused_in_one_line(loaded_models, model_folders, mllm, tmp_path: Path, cli) -> None:
+    model = loaded_models("sd3")
+    model.profile(liked=[plain("red")]).save(tmp_path / "anna.prefgen")
+    told = ("export", tmp_path / "anna.prefgen", "--out", tmp_path / "x", "--model", model_folders("sd3"))
+    status, out, err = cli(*told)
+    assert (status, out) == (2, "")
+    assert "or FluxTransformer2DModel" in err
+    assert "got SD3Transformer2DModel" in err
+    assert "hint: paint with prefgen itself" in err
+    assert not (tmp_path / "x").exists()
+    page = (Path(__file__).parents[1] / "docs" / "backbones.md").read_text()
+    assert "## Export" in page

@@ -1,5 +1,6 @@
 """Labels that the rest of a history speaks against lose their voice; words are read where pictures' tokens stand."""
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 from prefgen.core import History, HistoryItem, Side
 from prefgen.embedding import shown_words, word_states, words_of_taste
+from prefgen.pipeline.embed import FADING_PER_YEAR, weights_by_age
 from prefgen.pipeline.trust import FULL_TRUST, N_FOLDS, NO_TRUST, trust_in_labels
 from prefgen.pipeline.word_edits import WordEdits
 
@@ -98,3 +100,13 @@ def test_a_words_state_is_the_mean_over_its_tokens() -> None:
     )
     assert states[:, 0].tolist() == [5.0, 5.0]
     assert silence.item() == 2.0
+
+
+def test_the_longer_before_the_newest_the_less_a_picture_says_and_undated_ones_say_all() -> None:
+    def item(time_s: float | None, weight: float = 1.0) -> HistoryItem:
+        return HistoryItem(image=Image.new("RGB", (4, 4)), side="like", time_s=time_s, weight=weight)
+
+    year = 365 * 86_400.0
+    said = weights_by_age(History(items=(item(5 * year), item(4 * year, 2.0), item(2 * year), item(None, 3.0))))
+    assert said.tolist() == pytest.approx([1.0, 2.0 * math.exp(-FADING_PER_YEAR), math.exp(-3 * FADING_PER_YEAR), 3.0])
+    assert FADING_PER_YEAR > 0

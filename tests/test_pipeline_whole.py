@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import plain
+from conftest import FAMILIES, load_quietly, plain
 from prefgen import PrefGen
 from prefgen.embedding import UserEncoder
 
 
-@pytest.fixture(scope="module")
-def whole_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model folder with a vision-language model of width 32 in `mllm/`."""
+@pytest.fixture(scope="module", params=FAMILIES)
+def whole_folder(request, model_folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Each family's tiny model folder with a vision-language model of width 32 in `mllm/`."""
     from tiny_mllm import tiny_model, tiny_processor
 
     folder = tmp_path_factory.mktemp("whole") / "model"
-    shutil.copytree(model_folder, folder)
+    shutil.copytree(model_folders(request.param), folder)
     shutil.rmtree(folder / "mllm")
     tiny_model().save_pretrained(folder / "mllm")
     tiny_processor().save_pretrained(folder / "mllm")
@@ -33,8 +33,7 @@ def whole_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_the_whole_chain_from_a_folder(whole_folder: Path) -> None:
-    model = PrefGen.from_pretrained(whole_folder, device="cpu")
-    model.pipe.set_progress_bar_config(disable=True)
+    model = load_quietly(whole_folder)
     me = model.profile(liked=[plain("red"), plain("gold")], disliked=[plain("blue")], weights=[2.0, 1.0, 1.0])
     assert len(model("a fox by a lake", me, seed=0, num_images_per_prompt=2).images) == 2
     assert all(0 < p < 1 for p in model.score(me, [plain("crimson"), plain("navy")]))

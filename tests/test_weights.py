@@ -68,3 +68,13 @@ def test_a_taste_is_said_in_its_own_words(embedded: PrefGen) -> None:
     told = embedded.explain(embedded.profile(liked=likes, disliked=dislikes))
     assert {"crimson", "pointillism"} <= {word.word for word in told.likes}
     assert {"teal", "cracked"} <= {word.word for word in told.dislikes}
+
+
+def test_who_has_turned_is_painted_for_what_they_like_now(embedded: PrefGen) -> None:
+    crimson, teal = ([painted(s, palette=p) for s in ("cat", "boat")] for p in ("crimson", "teal"))
+    alone = {
+        name: embedded.embed(embedded.profile(liked=own)).like[0] for name, own in (("then", crimson), ("now", teal))
+    }
+    for times, newer, older in (([0.0, 0.0, 9e7, 9e7], "now", "then"), ([9e7, 9e7, 0.0, 0.0], "then", "now")):
+        me = embedded.embed(embedded.profile(liked=[*crimson, *teal], times=times)).like[0]
+        assert (me - alone[newer]).norm() < 0.5 * (me - alone[older]).norm()

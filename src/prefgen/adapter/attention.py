@@ -89,9 +89,14 @@ class UserBranch:
     """A person's part in one attention layer: what their tokens answer to a picture's queries, group by group."""
 
     def __init__(
-        self, current_state: Callable[[], UserState | None], layer: int, branches: Mapping[Group, UserKeysValues]
+        self,
+        current_state: Callable[[], UserState | None],
+        layer: int,
+        branches: Mapping[Group, UserKeysValues],
+        *,
+        norms_keys: bool,
     ) -> None:
-        self.current_state, self.layer, self.branches = current_state, layer, branches
+        self.current_state, self.layer, self.branches, self.norms_keys = current_state, layer, branches, norms_keys
 
     def added(self, attn: Any, query: Tensor, heads: Tensor, state: UserState) -> Tensor:
         """`heads` [rows, heads, length, d] with `Σ_group s_group · Attn(query, K_group, V_group)` added in the rows
@@ -123,7 +128,7 @@ class UserBranch:
             return state.keys_values[self.layer, name, dtype]
         key, value = self.branches[name](state.groups[name].tokens[span])
         key, value = _split_heads(attn, key.to(dtype)), _split_heads(attn, value.to(dtype))
-        if attn.norm_k is not None:
+        if self.norms_keys and attn.norm_k is not None:
             key = attn.norm_k(key)
         if keep:
             state.keys_values[self.layer, name, dtype] = (key, value)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from prefgen.adapter.tokens import GROUPS, Group
-from prefgen.adapter.user_adapter import UserAdapter
+from prefgen.adapter.user_adapter import UserAdapter, check_kind
 from prefgen.core import ModelError
 
 CONFIG_NAME = "user_adapter.json"
@@ -54,6 +54,7 @@ def save_adapter(adapter: UserAdapter, folder: Path | str, dtype: torch.dtype | 
         "groups": adapter.groups,
         "n_layers": len(adapter.layers),
         "d_cross": adapter.d_cross,
+        "network": adapter.network,
     }
     (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n")
     for group in adapter.groups:
@@ -64,7 +65,9 @@ def save_adapter(adapter: UserAdapter, folder: Path | str, dtype: torch.dtype | 
 def load_adapter(folder: Path | str, network: nn.Module) -> UserAdapter:
     """Reads what `save_adapter` wrote into a float32 adapter that fits `network` (not yet injected)."""
     folder = Path(folder)
-    adapter = UserAdapter.for_network(network, _read_groups(folder / CONFIG_NAME))
+    groups, made_for = _read_config(folder / CONFIG_NAME)
+    check_kind(network, made_for)
+    adapter = UserAdapter.for_network(network, groups)
     for group in adapter.groups:
         path = folder / f"{group}.safetensors"
         try:
@@ -85,14 +88,15 @@ def _weights(adapter: UserAdapter, group: Group) -> dict[str, Tensor]:
     }
 
 
-def _read_groups(path: Path) -> tuple[Group, ...]:
+def _read_config(path: Path) -> tuple[tuple[Group, ...], str]:
+    """The groups, and the class of the network that the adapter was made for ("" where an older file does not say)."""
     try:
         config = json.loads(path.read_text())
-        version, names = config["version"], config["groups"]
+        version, names, made_for = config["version"], config["groups"], str(config.get("network", ""))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"expected an adapter's config in {path}, got: {error!r}") from error
     if version != FORMAT_VERSION:
         raise ModelError(f"expected version {FORMAT_VERSION} in {path}, got {version!r}")
     if unknown := [name for name in names if name not in GROUPS]:
         raise ModelError(f"expected groups from {', '.join(GROUPS)} in {path}, got {unknown[0]!r}")
-    return tuple(name for name in GROUPS if name in names)
+    return tuple(name for name in GROUPS if name in names), made_for

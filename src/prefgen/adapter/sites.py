@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 Form = Literal["cross", "joint", "joint beside"]
 """How a layer adds what a person's branch says: `cross`, inside a cross-attention; `joint`, before a joint attention's
-output layer; `joint beside`, after the block, as FLUX's stock processor does."""
+output layer; `joint beside`, after the block, as FLUX's stock processor does. There a person's keys meet the normed
+queries as they are, so that stock diffusers computes the same from the same weights."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +39,11 @@ class Site:
     d_cross: int
     text_keys: Callable[[], Float[Tensor, "width d_cross"]]
     text_values: Callable[[], Float[Tensor, "width d_cross"]]
+
+    @property
+    def norms_keys(self) -> bool:
+        """Whether the attention's own norm of keys, where it has one, is a person's too."""
+        return self.form != "joint beside"
 
 
 def sites_of(network: nn.Module) -> list[Site]:
@@ -100,6 +106,7 @@ def _joint_sites(network: Any, form: Form, stock: type) -> list[Site]:
         if getattr(attention, "fused_projections", False):
             raise ModelError("expected projections one by one, got fused ones", hint="unfuse_qkv_projections() first")
         keys, values = linear(attention.add_k_proj), linear(attention.add_v_proj)
+        text_keys = _composed(keys, into)
         found.append(
             Site(
                 name=f"transformer_blocks.{index}.attn",
@@ -108,7 +115,7 @@ def _joint_sites(network: Any, form: Form, stock: type) -> list[Site]:
                 stock=stock,
                 width=keys.out_features,
                 d_cross=into.in_features,
-                text_keys=_composed(keys, into),
+                text_keys=_at_length(text_keys, attention) if form == "joint beside" else text_keys,
                 text_values=_composed(values, into),
             )
         )
@@ -119,6 +126,19 @@ def _joint_sites(network: Any, form: Form, stock: type) -> list[Site]:
 
 def _composed(last: nn.Linear, first: nn.Linear) -> Callable[[], Tensor]:
     return lambda: last.weight.detach() @ first.weight.detach()
+
+
+def _at_length(weight: Callable[[], Tensor], attention: Any) -> Callable[[], Tensor]:
+    """Keys as long, on average over tokens of unit variance, as the attention's norm would make them: where none is
+    normed they begin so, or the first softmax could be all peak."""
+
+    def scaled() -> Tensor:
+        heads = weight().unflatten(0, (attention.heads, -1))
+        unit = heads / heads.square().sum(-1).mean(1).sqrt().clamp_min(1e-12)[:, None, None]
+        gain = getattr(attention.norm_k, "weight", None)
+        return (unit if gain is None else unit * gain.detach()[:, None]).flatten(0, 1)
+
+    return scaled
 
 
 def network_of(pipe: Any) -> nn.Module:

@@ -11,18 +11,21 @@ beyond. In coordinates a of that space (C - 2 of them, |a| < radius) a token bec
 which a LayerNorm leaves as it is; keys and values read `a` and are blind to the last coordinate. Nobody is a = 0: keys
 and values of zero, as with us. The projection before the norm is `x → gelu(x) - gelu(-x) = x` in the layout of
 IP-Adapter's "full" projection (`proj.0`, `proj.2`, `proj.3`), the one that takes any number of tokens (*ours*).
+
+FLUX's loader knows the plain projection alone, one embedding to four tokens. There each token is one embedding, handed
+over four times: equal tokens share the weight that one would have, so attention answers the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from prefgen.adapter.checkpoint import to_ip_adapter_state
+from prefgen.adapter.checkpoint import STATE_PREFIX, to_ip_adapter_state
 from prefgen.adapter.tokens import Group
 from prefgen.adapter.user_adapter import UserAdapter
 from prefgen.core import InputError, ModelError
@@ -36,6 +39,8 @@ ROOM = 1.5
 """How much longer than the longest known token a token may be."""
 PRIOR = 1e-6
 """Weight of directions that no known token takes, beside those that some do."""
+N_COPIES = 4
+"""Tokens that FLUX's stock projection makes of an embedding."""
 _OURS = "prefgen."
 
 
@@ -77,13 +82,8 @@ class StockLayout:
         """Width of tokens."""
         return self.read.shape[1]
 
-    @property
-    def d_embed(self) -> int:
-        """Width of what the stock pipeline is handed for each token."""
-        return 2 * self.d_cross
-
-    def embeds(self, tokens: Float[Tensor, "batch n_tokens d_cross"]) -> Float[Tensor, "batch n_tokens d_embed"]:
-        """Tokens as `ip_adapter_image_embeds`; zeros, which are nobody, become nobody.
+    def points(self, tokens: Float[Tensor, "batch n_tokens d_cross"]) -> Float[Tensor, "batch n_tokens d_cross"]:
+        """Tokens as points of the sphere, float32; zeros, which are nobody, become nobody.
 
         Raises:
             InputError: a token longer than the layout has room for.
@@ -96,21 +96,7 @@ class StockLayout:
                 f"expected tokens that fit the exported adapter, got one {times:.2f} times too long",
                 hint="export adapter and people together, into a new folder",
             )
-        point = torch.cat([a, (1 - squares).sqrt()], -1) @ _hyperplane(self.d_cross).T * self.d_cross**0.5
-        return torch.cat([point, torch.zeros_like(point)], -1).float()
-
-    def image_proj(self) -> dict[str, Tensor]:
-        """The projection's weights: the first half of an embedding, through a GELU and a LayerNorm, unchanged."""
-        c = self.d_cross
-        one, none = torch.eye(c), torch.zeros(c, c)
-        return {
-            "proj.0.weight": torch.cat([torch.cat([one, none], 1), torch.cat([-one, none], 1)]),
-            "proj.0.bias": torch.zeros(2 * c),
-            "proj.2.weight": torch.cat([one, -one], 1),
-            "proj.2.bias": torch.zeros(c),
-            "proj.3.weight": torch.full((c,), (1 + LAYER_NORM_EPS) ** 0.5),
-            "proj.3.bias": torch.zeros(c),
-        }
+        return (torch.cat([a, (1 - squares).sqrt()], -1) @ _hyperplane(self.d_cross).T * self.d_cross**0.5).float()
 
     def from_points(self, weight: Float[Tensor, "width d_cross"]) -> Float[Tensor, "width d_cross"]:
         """Keys' or values' weights for points of the sphere in place of tokens."""
@@ -124,11 +110,36 @@ class StockLayout:
         return float((heard - kept).norm() / heard.norm().clamp_min(1e-12))
 
 
-def stock_state(adapter: UserAdapter, group: Group, layout: StockLayout) -> dict[str, Tensor]:
+@dataclass(frozen=True, kw_only=True)
+class StockForm:
+    """How one family's loader wants a layout: `image_proj(d_cross)`, `keys_values(weights)` by that family's names, and
+    what the pipeline is handed for a side's points, nobody's row or somebody's: `embeds(points)`."""
+
+    image_proj: Callable[[int], dict[str, Tensor]]
+    keys_values: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+    embeds: Callable[[Float[Tensor, "batch n_tokens d_cross"]], Tensor]
+
+
+def stock_form(network: nn.Module) -> StockForm:
+    """The form that stock diffusers reads for a network.
+
+    Raises:
+        ModelError: a family whose stock loader cannot hold this adapter.
+    """
+    kind = type(network).__name__
+    if kind not in FORMS:
+        raise ModelError(
+            f"expected a network of {' or '.join(FORMS)}, whose stock IP-Adapters can hold this adapter, got {kind}",
+            hint="paint with prefgen itself; docs/backbones.md says what stock diffusers computes otherwise there",
+        )
+    return FORMS[kind]
+
+
+def stock_state(adapter: UserAdapter, group: Group, layout: StockLayout, form: StockForm) -> dict[str, Tensor]:
     """One group as the flat state dict of a stock IP-Adapter, the layout beside it under a name that stock ignores."""
     plain = to_ip_adapter_state(adapter, group)
-    state = {name: layout.from_points(weight.float().cpu()) for name, weight in plain.items()}
-    state |= {f"image_proj.{name}": weight for name, weight in layout.image_proj().items()}
+    state = form.keys_values({name: layout.from_points(weight.float().cpu()) for name, weight in plain.items()})
+    state |= {f"image_proj.{name}": weight for name, weight in form.image_proj(layout.d_cross).items()}
     ours = {f"{_OURS}{name}": getattr(layout, name).float() for name in ("read", "write")}
     ours[f"{_OURS}radius"] = torch.tensor([layout.radius])
     return {name: value.contiguous() for name, value in (state | ours).items()}
@@ -146,6 +157,52 @@ def layout_of(state: Mapping[str, Tensor]) -> StockLayout:
 def all_weights(adapter: UserAdapter, group: Group) -> Float[Tensor, "width d_cross"]:
     """Keys' and values' weights of every layer, one below the other, float32."""
     return torch.cat([weight.float().cpu() for weight in to_ip_adapter_state(adapter, group).values()])
+
+
+def _full_projection(c: int) -> dict[str, Tensor]:
+    """The first half of an embedding, through a GELU and a LayerNorm, unchanged."""
+    one, none = torch.eye(c), torch.zeros(c, c)
+    return {
+        "proj.0.weight": torch.cat([torch.cat([one, none], 1), torch.cat([-one, none], 1)]),
+        "proj.0.bias": torch.zeros(2 * c),
+        "proj.2.weight": torch.cat([one, -one], 1),
+        "proj.2.bias": torch.zeros(c),
+        "proj.3.weight": torch.full((c,), (1 + LAYER_NORM_EPS) ** 0.5),
+        "proj.3.bias": torch.zeros(c),
+    }
+
+
+def _plain_projection(c: int) -> dict[str, Tensor]:
+    """An embedding four times, through a LayerNorm, unchanged."""
+    return {
+        "proj.weight": torch.eye(c).repeat(N_COPIES, 1),
+        "proj.bias": torch.zeros(N_COPIES * c),
+        "norm.weight": torch.full((c,), (1 + LAYER_NORM_EPS) ** 0.5),
+        "norm.bias": torch.zeros(c),
+    }
+
+
+def _numbered_with_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """FLUX's names: layers 0, 1, 2 … in place of 1, 3, 5 …, and biases, which are zero."""
+    named: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        number, rest = name.removeprefix(STATE_PREFIX).split(".", 1)
+        name = f"{STATE_PREFIX}{int(number) // 2}.{rest}"
+        named |= {name: weight, name.removesuffix("weight") + "bias": torch.zeros(len(weight))}
+    return named
+
+
+FORMS = {
+    "UNet2DConditionModel": StockForm(
+        image_proj=_full_projection,
+        keys_values=lambda weights: weights,
+        embeds=lambda points: torch.cat([points, torch.zeros_like(points)], -1)[:, None],
+    ),
+    "FluxTransformer2DModel": StockForm(
+        image_proj=_plain_projection, keys_values=_numbered_with_biases, embeds=lambda points: points
+    ),
+}
+"""Stable Diffusion 3 is not among them: its stock attention asks the picture's own keys again beside a person's."""
 
 
 def _hyperplane(n: int) -> Float[Tensor, "n less"]:

@@ -42,8 +42,11 @@ class UserAdapter(nn.Module):
     ```
     """
 
-    def __init__(self, layers: Sequence[nn.ModuleDict], groups: Sequence[Group], d_cross: int) -> None:
+    def __init__(
+        self, layers: Sequence[nn.ModuleDict], groups: Sequence[Group], d_cross: int, network: str = ""
+    ) -> None:
         super().__init__()
+        self.network = network
         self.layers = nn.ModuleList(layers)
         self.groups = tuple(groups)
         self.d_cross = d_cross
@@ -64,7 +67,7 @@ class UserAdapter(nn.Module):
         if len(widths) != 1:
             raise ModelError(f"expected a network whose text attentions share one input width, got {widths}")
         layers = [nn.ModuleDict({name: UserKeysValues(site, start) for name in names}) for site in sites]
-        return UserAdapter(layers, names, widths[0])
+        return UserAdapter(layers, names, widths[0], type(network).__name__)
 
     @property
     def state(self) -> UserState | None:
@@ -98,6 +101,7 @@ class UserAdapter(nn.Module):
         if self.is_injected:
             raise ModelError("expected an adapter that is not in use, got one that is injected already")
         sites = sites_of(network)
+        check_kind(network, self.network)
         self._check_fits(sites)
         for layer, site in enumerate(sites):
             self._originals.append((site.attention, site.attention.processor))
@@ -107,7 +111,7 @@ class UserAdapter(nn.Module):
             parameter.requires_grad_(False)
 
     def _processor(self, layer: int, site: Site) -> UserAttentionProcessor | JointUserAttentionProcessor:
-        branch = UserBranch(self._spoken, layer, self._branches(layer))
+        branch = UserBranch(self._spoken, layer, self._branches(layer), norms_keys=site.norms_keys)
         if site.form == "cross":
             return UserAttentionProcessor(branch, site.attention.processor)
         return JointUserAttentionProcessor(branch, site.attention.processor, beside=site.form == "joint beside")
@@ -212,6 +216,16 @@ class UserAdapter(nn.Module):
                     f"expected {site.stock.__name__} in {site.name}, got {type(processor).__name__}",
                     hint="first `unload_ip_adapter`, eject other adapters, or `set_attn_processor` the stock ones",
                 )
+
+
+def check_kind(network: nn.Module, made_for: str) -> None:
+    """Raises `ModelError` where an adapter was made for a network of another class; an empty name fits any."""
+    kind = type(network).__name__
+    if made_for and made_for != kind:
+        raise ModelError(
+            f"expected an adapter for {kind}, got one for {made_for}",
+            hint="an adapter belongs to the backbone it was trained on: train one for this backbone, or load the other",
+        )
 
 
 def _group_state(tokens: Tensor, strength: Strength) -> GroupState:

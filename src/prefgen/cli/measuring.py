@@ -172,7 +172,7 @@ def info(
         "folder": str(folder),
         "model": hash_of_folder(folder, EMBEDDING_VERSION),
         "preset": card.preset,
-        "default": vars(card.default),
+        "default": card.default.told(),
         "n_words": len(card.words),
         "n_subjects": len(card.subjects),
         "bytes": _bytes_of_parts(folder, model_files(folder)),

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from prefgen.cli.full_training import train_full_preset
-from prefgen.cli.options import Json
+from prefgen.cli.options import Json, given_path
 from prefgen.cli.output import emit, log_to_stderr
+from prefgen.cli.own_training import train_on_people_of
 
 
 def train(
@@ -29,6 +30,15 @@ def train(
         str | None,
         typer.Option(
             "--start", help="A finished model (embedded, a folder) whose tower, generator, adapters and judges go on."
+        ),
+    ] = None,
+    people: Annotated[
+        Path | None,
+        typer.Option(
+            "--people",
+            parser=given_path,
+            metavar="FOLDER",
+            help="A folder of people (prefgen data): train a finished model on with them.",
         ),
     ] = None,
     settings: Annotated[
@@ -61,6 +71,8 @@ def train(
     On several processes: torchrun --nproc_per_node N -m prefgen train ... (docs/scale.md).
     Presets such as sdxl-idefics2 (sd15, sdxl, sd3 or flux; smolvlm or idefics2) start from published weights; with
     --dry-run they say what they take: parameters, memory, disk, operations.
+    With --people a finished model (--start, else the embedded one) learns on from people of one's own
+    (docs/train_on_your_data.md).
     """
     log_to_stderr()
     from prefgen.core import ConfigError, nearest_hint
@@ -71,6 +83,14 @@ def train(
     from prefgen.recipes.train import STAGES
     from prefgen.recipes.train import train as run
 
+    if people is not None:
+        refused = {"--stage": stage, "--processes": processes, "--vram-gb": vram_gb, "--batch": batch, "--dtype": dtype}
+        refused |= {"--gradient-checkpointing": gradient_checkpointing, "--load-4bit": load_4bit}
+        train_on_people_of(
+            people, start, preset, settings, refused, work=work, out=out, max_minutes=max_minutes, dry_run=dry_run,
+            as_json=json_,
+        )  # fmt: skip
+        return
     work = work or Path("runs") / preset
     out = out or work / "model"
     full = {"dtype": dtype, "gradient_checkpointing": gradient_checkpointing, "load_4bit": load_4bit}

@@ -19,14 +19,23 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from prefgen.adapter import GROUPS, Group, StockLayout, UserTokens, all_weights, layout_of, stock_state
+from prefgen.adapter import (
+    GROUPS,
+    Group,
+    StockForm,
+    StockLayout,
+    UserTokens,
+    all_weights,
+    layout_of,
+    stock_state,
+)
 from prefgen.core import InputError, ModelError, ProfileError
 from prefgen.pipeline.atomic import write_whole
 from prefgen.pipeline.loading import loaded
 from prefgen.pipeline.publishing_adapter import (
     DESCRIPTION,
     FORMAT_VERSION,
-    check_exportable,
+    checked_form,
     exported_folder,
     write_adapters,
 )
@@ -62,27 +71,30 @@ def export_to_diffusers(
     `export.json` into `folder`; with `with_pipeline` also the generator as a stock pipeline.
 
     A folder that holds an export of the same model keeps its adapters, and people are added to it. A person's file
-    holds `like` and `dislike`, float32 [2, 1, n_tokens, d_embed], the unconditional half first: dislikes speak in that
-    half, from which guidance moves away. It can be turned back into a taste, but holds no picture; so can, for few
-    people, the adapters fitted to them. Nothing in the folder is for strangers: `push_adapter_to_hub` publishes
-    adapters fitted to nobody, and `adapters`, a folder or hub name of such, is taken in place of fitted ones.
+    holds `like` and `dislike`, float32 [2, 1, n_tokens, 2·d_cross] (FLUX: [2, n_tokens, d_cross]), the unconditional
+    half first: dislikes speak in that half, from which guidance moves away. It can be turned back into a taste, but
+    holds no picture; so can, for few people, the adapters fitted to them. Nothing in the folder is for strangers:
+    `push_adapter_to_hub` publishes adapters fitted to nobody, and `adapters`, a folder or hub name of such, is taken in
+    place of fitted ones.
 
     Raises:
         InputError: no people, or names that are no file names.
         ProfileError: a profile of another model.
-        ModelError: a network that stock IP-Adapters do not fit, or a folder with another model's export.
+        ModelError: a network whose stock IP-Adapter cannot hold ours (Stable Diffusion 3), or a folder with another
+            model's export.
     """
-    _check(model, people)
+    form = _checked_form(model, people)
     tokens = {name: model.embed(profile).row(0) for name, profile in people.items()}
     known = _known_states(folder, model)
     if known is None and adapters is not None:
         known = _known_states(exported_folder(adapters), model)
-    states: dict[Group, dict[str, Tensor]] = known or _fitted_states(model, tokens)
+    states: dict[Group, dict[str, Tensor]] = known or _fitted_states(model, tokens, form)
     layouts: dict[Group, StockLayout] = {group: layout_of(state) for group, state in states.items()}
-    embeds = {name: save(_embeds(person, layouts), {"format": "pt"}) for name, person in tokens.items()}
+    embeds = {name: save(_embeds(person, layouts, form), {"format": "pt"}) for name, person in tokens.items()}
     names = write_adapters(model, states, folder, readme(model, next(iter(people)), with_pipeline))
     for name, data in embeds.items():
         names.append(str(Path(PEOPLE) / f"{name}.safetensors"))
+        (folder / PEOPLE).mkdir(parents=True, exist_ok=True)
         write_whole(folder / names[-1], data, private=True)
     if with_pipeline:
         model.pipe.save_pretrained(folder / PIPELINE)
@@ -94,7 +106,9 @@ def readme(model: PrefGen, person: str, with_pipeline: bool) -> str:
     """How to paint with the folder; its one block of Python runs as it stands, in the folder."""
     default, kind = model.card.default, type(model.pipe).__name__
     base = f'"{PIPELINE}"' if with_pipeline else f'"the model folder, or the {kind} it was made for"'
-    template = files("prefgen.pipeline").joinpath("export_readme.md").read_text()
+    true_guidance = hasattr(model.pipe, "transformer")
+    page = "export_readme_flux.md" if true_guidance else "export_readme.md"
+    template = files("prefgen.pipeline").joinpath(page).read_text()
     steps = default.num_inference_steps
     first = min(round(default.user_start * steps), steps - 1)
     values = {
@@ -105,6 +119,7 @@ def readme(model: PrefGen, person: str, with_pipeline: bool) -> str:
         "DISLIKE": default.dislike_strength,
         "STEPS": steps,
         "GUIDANCE": default.guidance_scale,
+        "TRUE_GUIDANCE": default.true_cfg_scale,
         "FIRST": first,
         "LAST": max(round(default.user_end * steps), first + 1),
     }
@@ -113,20 +128,20 @@ def readme(model: PrefGen, person: str, with_pipeline: bool) -> str:
     return template
 
 
-def _check(model: PrefGen, people: Mapping[str, Profile]) -> None:
+def _checked_form(model: PrefGen, people: Mapping[str, Profile]) -> StockForm:
     if not people:
         raise InputError("expected at least one person to export, got none", hint="give a profile file")
     for name in people:
         if not name or name[0] == "." or not set(name) <= set(_NAME):
             raise InputError(f"expected a name of letters, digits, '.', '_' and '-', got {name!r}")
-    check_exportable(model)
+    return checked_form(model)
 
 
-def _fitted_states(model: PrefGen, tokens: Mapping[str, UserTokens]) -> dict[Group, dict[str, Tensor]]:
+def _fitted_states(model: PrefGen, tokens: Mapping[str, UserTokens], form: StockForm) -> dict[Group, dict[str, Tensor]]:
     states: dict[Group, dict[str, Tensor]] = {}
     for group in GROUPS:
         layout = StockLayout.fitted(all_weights(model.adapter, group), _cloud(tokens, group))
-        states[group] = stock_state(model.adapter, group, layout)
+        states[group] = stock_state(model.adapter, group, layout, form)
     return states
 
 
@@ -135,16 +150,16 @@ def _cloud(tokens: Mapping[str, UserTokens], group: Group) -> Tensor:
     return torch.cat(rows).flatten(0, 1).float().cpu()
 
 
-def _embeds(person: UserTokens, layouts: Mapping[Group, StockLayout]) -> dict[str, Tensor]:
+def _embeds(person: UserTokens, layouts: Mapping[Group, StockLayout], form: StockForm) -> dict[str, Tensor]:
     """`like` [nobody; likes] and `dislike` [dislikes; nobody]."""
     made: dict[str, Tensor] = {}
     for group in GROUPS:
         rows = person.group(group)
         if rows is None:
             raise ProfileError(f"expected a profile that says of {group}s what is known, got one without")
-        said, nobody = (layouts[group].embeds(x.float().cpu()) for x in (rows, torch.zeros_like(rows)))
+        said, nobody = (form.embeds(layouts[group].points(x.float().cpu())) for x in (rows, torch.zeros_like(rows)))
         halves = [nobody, said] if group == "like" else [said, nobody]
-        made[group] = torch.stack(halves).contiguous()
+        made[group] = torch.cat(halves).contiguous()
     return made
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from prefgen.adapter import UserAdapter, UserTokens, concatenate_users, facet_of, load_adapter, network_of
 from prefgen.core import History, InputError, ModelError, ProfileError
 from prefgen.diffusion import sample
-from prefgen.embedding import TasteEvidence, UserEncoder, word_states
+from prefgen.embedding import TasteEvidence, UserEncoder
 from prefgen.history import PerPicture, PictureSource, history_from_items, load_picture
 from prefgen.pipeline.card import ModelCard, hash_of_folder, read_card
 from prefgen.pipeline.embed import EMBEDDING_VERSION, Encoders, person_tokens, picture_features, words_of_person
@@ -41,8 +41,9 @@ from prefgen.pipeline.profile import Profile, warn_of_dropped
 from prefgen.pipeline.publishing import Publishable
 from prefgen.pipeline.scoring import likings
 from prefgen.pipeline.seeding import Seeding
-from prefgen.pipeline.settings import OutputType, check_pipeline_settings, sampling_settings
+from prefgen.pipeline.settings import OutputType, check_pipeline_settings, open_branch, sampling_settings
 from prefgen.pipeline.stored import MAX_STORED_PX, stored_history, stored_picture
+from prefgen.pipeline.texts import n_unheard, pooled_texts, word_places
 from prefgen.pipeline.word_edits import NO_EDITS, WordEdits
 from prefgen.pipeline.words import UnknownWord, unknown_words, warning_of
 
@@ -176,12 +177,10 @@ class PrefGen(Publishable):
             evidence=self.evidence,
         )
 
-    @torch.no_grad()
     def text_embedding(self, texts: Sequence[str]) -> Tensor:
         """The text encoder's pooled embeddings, float32 [n, d_text]: the space that `ê_sem` is aligned to."""
         with self._turn:  # a call of the tokenizer sets its padding for everybody
-            batch = self.pipe.tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
-        return self.pipe.text_encoder(input_ids=batch.input_ids.to(self.device)).pooler_output.float()
+            return pooled_texts(self.pipe, texts, self.user_encoder.config.d_text)
 
     def profile(
         self,
@@ -272,7 +271,8 @@ class PrefGen(Publishable):
         default (`model.card.default`). `variety` is the share of seeds, 0 to 1, that show one facet of the taste (what
         one liked picture and those like it have in common) in place of all of it; without it who likes two things gets
         the commoner one. `user_guidance_scale` guides towards the person separately, at half as much work again. The
-        rest is as in diffusers; `batch_size` bounds how many pictures are painted at once.
+        rest is as in diffusers; with FLUX `true_cfg_scale` above 1, here or in the model's default, lets dislikes be
+        heard. `batch_size` bounds how many pictures are painted at once.
 
         Raises:
             InputError: counts that do not fit each other, or a call from another call's `callback_on_step_end`.
@@ -294,10 +294,11 @@ class PrefGen(Publishable):
         )
         share = settings.pop("variety")
         people = self._people(profile, len(prompts), n)
-        negatives = None if negative_prompt is None else _per_prompt(negative_prompt, len(prompts), n)
+        check_pipeline_settings(self.pipe, output_type, user_guidance_scale, pipeline_arguments)
+        against, arguments = open_branch(self.pipe, self.card.default, negative_prompt, pipeline_arguments)
+        negatives = None if against is None else _per_prompt(against, len(prompts), n)
         seeding = Seeding.of(len(prompts) * n, generator=generator, seed=seed)
         heard = [None if who is None else facet_of(who, one, share) for who, one in zip(people, seeding.seeds)]
-        check_pipeline_settings(self.pipe, output_type, user_guidance_scale, pipeline_arguments)
         told = [*prompts, *(negatives or ())]
         prompts = [text for text in prompts for _ in range(n)]
 
@@ -313,11 +314,11 @@ class PrefGen(Publishable):
                 callback_on_step_end=callback_on_step_end,
                 output_type=output_type,  # pyright: ignore[reportArgumentType]
                 **settings,
-                **pipeline_arguments,
+                **arguments,
             )
 
         with self._painting():
-            self._warn_of_unknown_words(told)
+            self._warn_of_unknown_words(told, pipeline_arguments.get("max_sequence_length"))
             made = [painted(slice(start, start + batch_size)) for start in range(0, len(prompts), batch_size)]
         return PrefGenOutput(images=_joined(made), seeds=seeding.seeds)
 
@@ -374,20 +375,7 @@ class PrefGen(Publishable):
     def _vocabulary_states(self) -> tuple[Tensor, Tensor]:
         """Where those words, and silence, lie among the generator's own text states."""
 
-        @torch.no_grad()
-        def encode(texts: list[str]) -> Tensor:
-            return (
-                self.pipe.encode_prompt(
-                    prompt=texts, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
-                )[0]
-                .float()
-                .cpu()
-            )
-
-        def n_tokens(word: str) -> int:
-            return len(self.pipe.tokenizer(word, add_special_tokens=False).input_ids)
-
-        return word_states(encode, n_tokens, self._vocabulary)
+        return word_places(self.pipe, self._vocabulary)
 
     def familiarity(self, profile: Profile) -> Familiarity | None:
         """How far a profile's pictures lie from what the model knows; None if the model does not say what it knows."""
@@ -404,7 +392,7 @@ class PrefGen(Publishable):
 
     def told_of(self, profile: Profile | None, prompt: str, seed: int, **settings: object) -> dict[str, object]:
         """What a picture file should tell: prompt, seed, settings, and the hashes of profile and model."""
-        told: dict[str, object] = {"prompt": prompt, "seed": seed, **vars(self.card.default)}
+        told: dict[str, object] = {"prompt": prompt, "seed": seed, **self.card.default.told()}
         told |= {name: value for name, value in settings.items() if value is not None}
         return told | {"profile": None if profile is None else profile.digest, "model": self.sha256}
 
@@ -454,14 +442,13 @@ class PrefGen(Publishable):
             finally:
                 self._paints = False
 
-    def _warn_of_unknown_words(self, prompts: Sequence[str]) -> None:
+    def _warn_of_unknown_words(self, prompts: Sequence[str], longest_text: int | None) -> None:
         for unknown in self.unknown_words(prompts):
             _log.warning(warning_of(unknown))
-        tokenizer = self.pipe.tokenizer
-        most = tokenizer.model_max_length
         for prompt in dict.fromkeys(prompts):
-            if (n := len(tokenizer(prompt).input_ids)) > most:
-                _log.warning("the prompt has %d tokens, the last %d of them are not heard", n, n - most)
+            n, unheard = n_unheard(self.pipe, prompt, longest_text)
+            if unheard:
+                _log.warning("the prompt has %d tokens, the last %d of them are not heard", n, unheard)
 
 
 def _name_of(mllm: PreferenceModel) -> str:

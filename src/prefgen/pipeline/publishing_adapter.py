@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor
 
-from prefgen.adapter import GROUPS, Group, StockLayout, all_weights, stock_state
+from prefgen.adapter import GROUPS, Group, StockForm, StockLayout, all_weights, network_of, stock_form, stock_state
 from prefgen.core import ModelError
 from prefgen.pipeline.atomic import write_whole
 from prefgen.pipeline.hub import from_hub, is_hub_name
@@ -55,10 +55,10 @@ def push_adapter_to_hub(
         InputError: a card without licence or training data, or no name of the form `someone/their-adapter`.
         ModelError: a network that stock IP-Adapters do not fit, or the hub refuses.
     """
-    check_exportable(model)
+    form = checked_form(model)
     text = written(card_of(model.card.preset, card), repo_id, repo_id.split("/")[-1], "hub_adapter_card.md")
     with tempfile.TemporaryDirectory() as made:
-        write_adapters(model, states_of_nobody(model), Path(made), text)
+        write_adapters(model, states_of_nobody(model, form), Path(made), text)
         return push_folder(Path(made), repo_id, private=private, token=token, commit_message=commit_message)
 
 
@@ -80,12 +80,13 @@ def exported_folder(name: str | os.PathLike[str], **hub: Any) -> Path:
     return folder
 
 
-def states_of_nobody(model: PrefGen) -> dict[Group, dict[str, Tensor]]:
+def states_of_nobody(model: PrefGen, form: StockForm) -> dict[Group, dict[str, Tensor]]:
     """Both adapters' files, laid out for made-up tokens: the same whoever has used the model."""
     states: dict[Group, dict[str, Tensor]] = {}
     for group in GROUPS:
         layout = StockLayout.fitted(all_weights(model.adapter, group), _made_up(model, group))
-        states[group] = stock_state(model.adapter, group, replace(layout, radius=ROOM_FOR_PEOPLE * layout.radius))
+        roomy = replace(layout, radius=ROOM_FOR_PEOPLE * layout.radius)
+        states[group] = stock_state(model.adapter, group, roomy, form)
     return states
 
 
@@ -106,22 +107,23 @@ def description(model: PrefGen) -> dict[str, Any]:
         "version": FORMAT_VERSION,
         "model": model.sha256,
         "pipeline": type(model.pipe).__name__,
-        "default": vars(model.card.default),
+        "default": model.card.default.told(),
         "cross_attention_dim": model.adapter.d_cross,
         "n_layers": len(model.adapter.layers),
     }
 
 
-def check_exportable(model: PrefGen) -> None:
-    """Raises `ModelError` for a network or an adapter that stock IP-Adapters do not fit."""
-    if not hasattr(model.pipe, "load_ip_adapter") or not hasattr(model.pipe, "unet"):
-        raise ModelError(
-            f"expected a pipeline with a UNet, which stock IP-Adapters fit, got {type(model.pipe).__name__}",
-            hint="docs/backbones.md says which networks hear a person and how",
-        )
+def checked_form(model: PrefGen) -> StockForm:
+    """The form of stock file that the model's network takes.
+
+    Raises:
+        ModelError: a network or an adapter that stock IP-Adapters do not fit.
+    """
+    form = stock_form(network_of(model.pipe))
     missing = [group for group in GROUPS if group not in model.adapter.groups]
     if missing:
         raise ModelError(f"expected an adapter of likes and dislikes, got one without {missing[0]}")
+    return form
 
 
 @torch.no_grad()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from prefgen.core import ConfigError, nearest_hint
 from prefgen.diffusion import check_interval
 from prefgen.pipeline.card import Defaults
 
 OutputType = Literal["pil", "np", "pt", "latent"]
+T = TypeVar("T")
 
 
 def check_pipeline_settings(
@@ -35,6 +36,22 @@ def check_pipeline_settings(
         raise ConfigError(f"expected an output_type of {list(get_args(OutputType))}, got {output_type!r}")
     if user_guidance_scale is not None and not math.isfinite(user_guidance_scale):
         raise ConfigError(f"expected a number as user_guidance_scale, got {user_guidance_scale}")
+
+
+def open_branch(
+    pipe: Any, default: Defaults, negative_prompt: T | None, arguments: Mapping[str, Any]
+) -> tuple[T | str | None, dict[str, Any]]:
+    """Negative prompt and pipeline arguments of a call. FLUX alone is changed: its `true_cfg_scale` is the default's
+    where none is given, and above 1 an empty negative prompt stands where there is none: without one the pipeline would
+    leave out the branch in which dislikes speak."""
+    told = dict(arguments)
+    if "true_cfg_scale" not in inspect.signature(pipe.__call__).parameters:
+        return negative_prompt, told
+    scale = told.setdefault("true_cfg_scale", default.true_cfg_scale)
+    if not _is_number(scale):
+        raise ConfigError(f"expected a number as true_cfg_scale, got {scale!r}")
+    given = negative_prompt is not None or "negative_prompt_embeds" in told
+    return negative_prompt if given or scale <= 1 else "", told
 
 
 def _is_number(value: object) -> bool:

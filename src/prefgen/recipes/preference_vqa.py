@@ -146,24 +146,13 @@ def preference_losses(
     model = module.plain
     with captured_layers(model, sorted({module.quarter, module.halfway, module.middle})) as states:
         hidden = run_packed(model, batch, features)
-    learned = batch.targets >= 0
-    ce = over_ranks(answer_loss(model.lm_head(hidden[learned]), batch.targets[learned]), int(learned.sum()))
+    spoken, labels = spoken_losses(model, hidden, batch, asked, answers)
     ends = {(r, asked[r].pack.branches[k].kind): at for (r, k), at in batch.ends.items()}
-    first = _at(hidden, [(r, at) for (r, k), at in batch.ends.items() if asked[r].pack.branches[k].kind == "yes_no"])
-    truth = [asked[r].pack.branches[k].answer for (r, k) in batch.ends if asked[r].pack.branches[k].kind == "yes_no"]
-    yes_no = model.lm_head(first)[:, list(answers)].float()
-    labels = torch.tensor([0 if str(t).startswith("Yes") else 1 for t in truth])
-    yn = over_ranks(answer_loss(yes_no, labels), len(labels))
     on_the_way = losses_on_the_way(module, batch, asked, states, labels, features.shape[1])
-    pairs = [(r, good, bad) for r, one in enumerate(asked) for good, bad in one.pairs]
-    liked, disliked = (
-        model.lm_head(_at(hidden, [(r, batch.ends[r, pair[side]]) for r, *pair in pairs]))[:, list(answers)]
-        for side in (0, 1)
-    )
-    cp = over_ranks(preference_loss(liked, disliked) if pairs else ce.new_zeros(()), len(pairs))
-    accuracy = over_ranks((yes_no.argmax(1) == labels).float().mean(), len(labels))
-    losses = {"answers": ce, "yes_no": yn, "contrast": cp, **on_the_way, "accuracy": accuracy}
-    total = ce + yn + contrast * cp + SIDE_LOSS * losses["side"] + PICTURES_LOSS * losses["pictures"]
+    losses = {name: spoken[name] for name in ("answers", "yes_no", "contrast")} | on_the_way
+    losses["accuracy"] = spoken["accuracy"]
+    total = losses["answers"] + losses["yes_no"] + contrast * losses["contrast"]
+    total = total + SIDE_LOSS * losses["side"] + PICTURES_LOSS * losses["pictures"]
     total = total + TASTE_LOSS * losses["taste"]
     if twins and same_user:
         places = [(r, ends[r, "likes"]) for r in range(len(asked))]
@@ -171,6 +160,31 @@ def preference_losses(
         losses["same_user"] = sum(same_user_loss(every_rows(head(s))) for head, s in zip(module.heads, read)) / 2  # type: ignore[assignment]
         total = total + same_user * losses["same_user"]
     return {"loss": total, **losses}
+
+
+def spoken_losses(
+    model: Any, hidden: Tensor, batch: PackedBatch, asked: Sequence[Asked], answers: tuple[int, int]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """What is lost in what the model says: cross-entropy of the `answers`' tokens, of Yes or No alone (`yes_no`), the
+    contrastive preference loss (`contrast`), and the share of right `accuracy`; and the yes/no labels, 0 for Yes.
+
+    `hidden` [b, s, d] are the last hidden states, `answers` the tokens of Yes and No.
+    """
+    learned = batch.targets >= 0
+    ce = over_ranks(answer_loss(model.lm_head(hidden[learned]), batch.targets[learned]), int(learned.sum()))
+    first = _at(hidden, [(r, at) for (r, k), at in batch.ends.items() if asked[r].pack.branches[k].kind == "yes_no"])
+    truth = [asked[r].pack.branches[k].answer for (r, k) in batch.ends if asked[r].pack.branches[k].kind == "yes_no"]
+    yes_no = model.lm_head(first)[:, list(answers)].float()
+    labels = torch.tensor([0 if str(t).startswith("Yes") else 1 for t in truth])
+    yn = over_ranks(answer_loss(yes_no, labels), len(labels))
+    pairs = [(r, good, bad) for r, one in enumerate(asked) for good, bad in one.pairs]
+    liked, disliked = (
+        model.lm_head(_at(hidden, [(r, batch.ends[r, pair[side]]) for r, *pair in pairs]))[:, list(answers)]
+        for side in (0, 1)
+    )
+    cp = over_ranks(preference_loss(liked, disliked) if pairs else ce.new_zeros(()), len(pairs))
+    accuracy = over_ranks((yes_no.argmax(1) == labels).float().mean(), len(labels))
+    return {"answers": ce, "yes_no": yn, "contrast": cp, "accuracy": accuracy}, labels
 
 
 def losses_on_the_way(

@@ -19,6 +19,9 @@ LEGENDS: dict[str, str] = {
     "over_prompt": "both, over prompt",
     "subject_accuracy_of_prompt": "subject right, of prompt's",
     "disliked_shown": "disliked words shown",
+    "asked_shown": "disliked word of the prompt shown",
+    "asked_shown_alone": "the same, likes silent",
+    "asked_subject": "subject right, likes silent",
     "two_modes_both": "both tastes there",
     "two_modes_blend": "blends",
     "coverage": "coverage",
@@ -40,6 +43,8 @@ LEGENDS: dict[str, str] = {
 }
 """Figures that are drawn, and how they are called."""
 NOT_ON_CURVES = ("over_prompt",)
+OF_THEIR_OWN = ("diversity",)
+"""Figures on another scale than shares and utilities: their curves get a plot to themselves."""
 COLOURS = ("#0b62c4", "#c4580b", "#2e9e5b", "#8e44ad", "#7f8c8d", "#c0392b", "#16a085", "#b7950b")
 
 
@@ -93,8 +98,11 @@ def figures_by_metric(question: Titled, rows: Sequence[Row]) -> dict[str, list[R
 def _section(question: Titled, rows: Sequence[Row]) -> str:
     figures = figures_by_metric(question, rows)
     if question.places is not None:
-        curves = {LEGENDS[metric]: of for metric, of in figures.items() if metric not in NOT_ON_CURVES}
-        drawn = curve_plot(curves, question.places)
+        plots = [[m for m in figures if m not in NOT_ON_CURVES + OF_THEIR_OWN], *([m] for m in OF_THEIR_OWN)]
+        drawn = "".join(
+            curve_plot({LEGENDS[metric]: figures[metric] for metric in metrics if metric in figures}, question.places)
+            for metrics in plots
+        )
     else:
         drawn = "".join(
             f"<figure><figcaption>{escape(LEGENDS[metric])}</figcaption>{interval_plot(of)}</figure>"

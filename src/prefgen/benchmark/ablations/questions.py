@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prefgen.benchmark.ablations.asked_dislikes import AskedDislikes
 from prefgen.benchmark.ablations.asking import Question
 from prefgen.benchmark.ablations.balance import BALANCE
 from prefgen.benchmark.ablations.contradiction import CONTRADICTION
@@ -30,6 +31,7 @@ QUESTIONS: dict[str, Question] = {
         SUBJECT_TASTE,
         LIKE_STRENGTH,
         DISLIKE_STRENGTH,
+        AskedDislikes(),
         PARTS_HEARD,
         POOLING,
         UnseenClusters(),

@@ -43,6 +43,10 @@ class PrefGenMethod:
         """A shelf's tokens, facets among them."""
         return tokens_of_shelf(self.bench.chain, shelf)
 
+    def prompt(self, task: Task) -> str:
+        """What the model is asked for."""
+        return task.prompt
+
     def paint(self, tasks: Sequence[Task]) -> list[np.ndarray]:
         """One picture a task, of the facet that its seed shows; each shelf is embedded once."""
         embedded = tokens_of_shelves([self.shelf(t) for t in tasks], self.tokens)
@@ -51,6 +55,7 @@ class PrefGenMethod:
             tasks,
             self.bench.sampling,
             guidance_scale=self.guidance_scale,
+            prompts=[self.prompt(t) for t in tasks],
             tokens=[facet_of(tokens, t.seed, self.variety) for tokens, t in zip(embedded, tasks)],
             adapter=self.adapter,
             like_strength=self.like_strength,

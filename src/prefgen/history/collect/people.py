@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from prefgen.core import DataError, History, HistoryItem, InputError
+from prefgen.core import DataError, History, HistoryItem, InputError, nearest_hint
 from prefgen.history.collect.merging import Merged
 from prefgen.history.conflicts import settle
 from prefgen.history.inside import path_inside
@@ -24,6 +24,7 @@ from prefgen.history.tables import naming, parse_json, read_text
 
 FORMAT, VERSION = "prefgen people", 1
 _MAX_LINE_LETTERS = 64 * 2**20
+_CELLS = ("image", "side", "prompt", "comment", "time", "weight", "aspect")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +136,7 @@ def _person(data: bytes, root: Path, split: Split) -> CollectedPerson:
         rows = row.get(key, [])
         if not isinstance(rows, list) or not all(isinstance(item, dict) and "image" in item for item in rows):
             raise DataError(f"expected a list of rows with 'image' as {key!r}")
+        _check_cells(rows, needs_side=key == "items")
     words = row.get("attributes", ["", ""])
     if not isinstance(words, list) or len(words) != 2 or not all(isinstance(text, str) for text in words):
         raise DataError("expected two texts as 'attributes' ([negative, positive])")
@@ -147,6 +149,15 @@ def _person(data: bytes, root: Path, split: Split) -> CollectedPerson:
         attributes=(words[0], words[1]),
         n_dropped_conflicts=int(row.get("n_dropped_conflicts", 0)),
     )
+
+
+def _check_cells(rows: list[dict[str, object]], *, needs_side: bool) -> None:
+    for row in rows:
+        if needs_side and "side" not in row:
+            raise DataError("expected a 'side' (like or dislike) in every row of 'items'")
+        for name in row:
+            if name not in _CELLS:
+                raise DataError(f"expected cells of {', '.join(_CELLS)}, got {name!r}", hint=nearest_hint(name, _CELLS))
 
 
 class ShardWriter:

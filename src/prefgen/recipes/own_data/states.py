@@ -1,0 +1,107 @@
+"""Hidden states of people's histories, read once by a language model that is no longer trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from prefgen.core import numpy_rng
+from prefgen.embedding import SideFeatures
+from prefgen.mllm import PreferenceMLLM
+from prefgen.recipes.checkpoint import fingerprint, save_tensors
+from prefgen.recipes.loop import Deadline, Unfinished
+from prefgen.recipes.own_data.features import PEOPLE_A_FILE, People
+from prefgen.recipes.own_data.people import Opinion, PaintingCase, as_told, painting_case
+
+MOST_PICTURES = 8
+"""Most pictures a side of a history that an adapter hears."""
+
+
+def case_of(people: People, place: int, variant: int) -> PaintingCase:
+    """One division of a person's pictures, always the same."""
+    person = people.person(place)
+    return painting_case(numpy_rng("own painting", person.user_id, variant), person, MOST_PICTURES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class States:
+    """Hidden states of everybody's divisions by one language model, a file for each file of people."""
+
+    people: People
+    files: tuple[Path, ...]
+
+    def side(self, place: int, variant: int, case: PaintingCase, side: int) -> SideFeatures:
+        """One side's features (0 likes, 1 dislikes) of one division, as a batch of one."""
+        number, row = divmod(place, PEOPLE_A_FILE)
+        last, mean = (
+            _file(self.files[number]).get_slice(name)[row, variant, side].float() for name in ("last", "mean")
+        )
+        own = opinions_on(case, side)
+        images = self.people.rows("clip", [o.key for o in own])
+        if not own:
+            images = torch.zeros(1, images.shape[-1])
+        weights = torch.tensor([[o.weight for o in own] or [0.0]])
+        return SideFeatures(last=last[None], mean=mean[None], images=images[None], weights=weights)
+
+
+def opinions_on(case: PaintingCase, side: int) -> list[Opinion]:
+    """A division's history on one side (0 likes, 1 dislikes)."""
+    return [o for o in case.history if o.side == ("like", "dislike")[side]]
+
+
+@lru_cache(maxsize=16)
+def _file(path: Path) -> Any:
+    return safe_open(path, framework="pt").__enter__()
+
+
+def states_of(
+    people: People, model: Path, work: Path, n_variants: int, *, deadline: Deadline, say: Callable[[str], None]
+) -> States:
+    """The states of everybody who can be painted for, computed on first use.
+
+    Raises:
+        Unfinished: the time was up; what was read is kept.
+    """
+    folder = work / "states" / f"{fingerprint(model / 'mllm')}.{n_variants}"
+    paintable = iter(people.paintable.tolist())
+    place, files, mllm = next(paintable, None), [], None
+    for number, file in enumerate(people.files):
+        places = []
+        while place is not None and place < (number + 1) * PEOPLE_A_FILE:
+            places.append(place)
+            place = next(paintable, None)
+        path = folder / file.name
+        is_new = not path.exists()
+        if is_new:
+            mllm = mllm or PreferenceMLLM.from_pretrained(model / "mllm")
+            save_tensors(path, _read(mllm, people, places, n_variants))
+            say(f"states: {len(places)} people of file {number + 1} of {len(people.files)}")
+        files.append(path)
+        if is_new and deadline.passed:
+            raise Unfinished(f"states: {number + 1} of {len(people.files)} files")
+    return States(people=people, files=tuple(files))
+
+
+def _read(mllm: PreferenceMLLM, people: People, places: Sequence[int], n_variants: int) -> dict[str, Tensor]:
+    """float16 `last`, `mean` [PEOPLE_A_FILE, n_variants, 2, n_states, d_lm]; zeros where nobody is read."""
+    shape = (PEOPLE_A_FILE, n_variants, 2, mllm.n_states, mllm.width)
+    out = {name: torch.zeros(shape, dtype=torch.float16) for name in ("last", "mean")}
+    for place in places:
+        told = []
+        for variant in range(n_variants):
+            history = case_of(people, place, variant).history
+            tokens = people.rows("tokens", [o.key for o in history])
+            pictures = dict(zip([o.key for o in history], tokens))
+            told.append([replace(item, picture=pictures[item.picture]) for item in as_told(history)])
+        states = mllm.encode_told(told)
+        for name, table in out.items():
+            sides = [getattr(side, name) for side in (states.like, states.dislike)]
+            table[place % PEOPLE_A_FILE] = torch.stack(sides, 1).half()
+    return out
