@@ -196,15 +196,24 @@ def test_norms_masks_and_residuals_follow_the_stock_processor() -> None:
     from prefgen.adapter.attention import UserAttentionProcessor, UserBranch, UserKeysValues
     from prefgen.adapter.sites import cross_site
 
-    branches = {"like": UserKeysValues(cross_site("attn2", attn), "copy")}
+    site = cross_site("attn2", attn)
+    branches = {"like": UserKeysValues(site, "copy")}
     hidden, text = torch.randn(2, 16, 3, 3), torch.randn(2, 7, 32)
     mask = torch.zeros(2, 1, 7).masked_fill(torch.arange(7) > 4, -1e4)
     plain = attn(hidden, text, attention_mask=mask)
-    attn.set_processor(UserAttentionProcessor(UserBranch(lambda: adapter.state, 0, branches), attn.processor))
-    with adapter.users(UserTokens(like=random_tokens(2).like), torch.tensor([0.0, 1.0])):
-        out = attn(hidden, text, attention_mask=mask)
+    stock, person = attn.processor, UserTokens(like=random_tokens(2).like)
+
+    def heard(*, norms_keys: bool) -> torch.Tensor:
+        branch = UserBranch(lambda: adapter.state, 0, branches, norms_keys=norms_keys)
+        attn.set_processor(UserAttentionProcessor(branch, stock))
+        with adapter.users(person, torch.tensor([0.0, 1.0])):
+            return attn(hidden, text, attention_mask=mask)
+
+    assert site.norms_keys, "the norm of a cross-attention's keys is a person's too"
+    out = heard(norms_keys=site.norms_keys)
     assert torch.equal(out[0], plain[0])
     assert not torch.allclose(out[1], plain[1])
+    assert not torch.allclose(heard(norms_keys=False)[1], out[1])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

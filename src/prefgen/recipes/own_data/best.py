@@ -10,6 +10,7 @@ from torch import nn
 
 from prefgen.core import ModelError
 from prefgen.recipes.checkpoint import load_metadata, load_tensors, save_tensors
+from prefgen.recipes.loop import Deadline, Loop
 
 
 class Best:
@@ -42,6 +43,15 @@ class Best:
         if is_best:
             metadata = {"lost": lost, "samples": n_seen, "made_from": self.made_from}
             save_tensors(self.path, {k: p.detach() for k, p in self.parameters.items()}, metadata)
+
+    def of(self, loop: Loop, deadline: Deadline) -> None:
+        """Runs `loop`, whose looks are this one's, to its end, and leaves the module in the best weights of all looks,
+        the averaged weights of the end among them."""
+        loop.run(deadline)
+        loop.use_ema()
+        self.module.eval()
+        self.look(loop.n_seen)
+        self.take()
 
     def take(self) -> None:
         """Puts the kept weights into the module."""

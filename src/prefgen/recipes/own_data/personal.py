@@ -130,11 +130,7 @@ def train_personal_on(c: Context, p: OwnDataPreset, start: Path, states: dict[st
 
     best = Best(c.work / f"{STAGE}.best.safetensors", model, lost, c.say, made_from)
     loop = Loop(STAGE, c.work, model, loss, adapter_settings(p), show_fn=best.look, made_from=made_from)
-    loop.run(c.deadline)
-    loop.use_ema()
-    model.eval()
-    best.look(loop.n_seen)
-    best.take()
+    best.of(loop, c.deadline)
     model.adapter.eject()
     model.encoder.eval().save(c.out / "user_encoder")
     save_adapter(model.adapter, c.out / "adapter", torch.float16)

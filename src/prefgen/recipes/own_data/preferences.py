@@ -87,11 +87,7 @@ def train_preferences(c: Context, p: OwnDataPreset, start: Path, people: dict[st
 
     best = Best(c.work / f"{STAGE}.best.safetensors", module, lost, c.say, made_from)
     loop = Loop(STAGE, c.work, module, loss, preference_settings(p), show_fn=best.look, made_from=made_from)
-    loop.run(c.deadline)
-    loop.use_ema()
-    module.eval()
-    best.look(loop.n_seen)
-    best.take()
+    best.of(loop, c.deadline)
     calibration = json.loads((start / "mllm" / "calibration.json").read_text()) if _calibrated(start) else {}
     save_mllm(module.whole(), processor, c.out / "mllm", torch.float16)
     words_t = calibration.get("word_temperature", calibration.get("temperature", 1.0))

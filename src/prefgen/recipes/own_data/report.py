@@ -93,7 +93,9 @@ def told_plainly(tables: Mapping[Split, Mapping[str, Mapping[str, Any]]]) -> str
     """Whether the training helped, in a sentence or two. Test people count where there are `LEAST_JUDGED`, else
     validation people."""
     order: tuple[Split, ...] = ("test", "validation")
-    judged = [(split, rows) for split in order if (rows := _judged(tables.get(split, {})))]
+    judged: list[tuple[Split, dict[str, Any]]] = [
+        (split, rows) for split in order if (rows := _judged(tables.get(split, {})))
+    ]
     if not judged:
         return f"Whether the training helped cannot be told: it takes {LEAST_JUDGED} test or validation people. {KEPT}"
     split, rows = judged[0]
