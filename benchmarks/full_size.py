@@ -2,9 +2,12 @@
 
     python benchmarks/full_size.py --counted     # no GPU: operations and bytes, counted on the meta device
     python benchmarks/full_size.py               # a GPU: the same models with random weights, seconds and peak memory
+    python benchmarks/full_size.py --tiny        # any machine: the second on tiny sizes, to see that it runs
 
-Both build the models from the published configurations that come with the package; random weights cost the same as
-trained ones. The result is a JSON file with the command, the commit and which of the two it is.
+The first two build the models from the published configurations that come with the package; random weights cost the
+same as trained ones. The result is a JSON file with the command, the commit and which of the three it is. What is
+measured is written after every round; what fails or runs out of memory is in it with its message, the rest is measured
+all the same, and the exit code is 1. `--tiny` writes to runs/full_size_tiny.json.
 """
 
 from __future__ import annotations
@@ -41,30 +44,56 @@ N_HISTORY = 16
 BF16 = torch.bfloat16
 
 
-def main() -> None:
-    """Parses the command, counts or measures, writes the file."""
+def main() -> int:
+    """Parses the command, counts or measures, writes the file. Returns 1 where a part was not measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--counted", action="store_true", help="count on the meta device in place of measuring")
-    parser.add_argument("--out", type=Path, default=None, help="default: results/full_size[_counted].json")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--counted", action="store_true", help="count on the meta device in place of measuring")
+    which.add_argument("--tiny", action="store_true", help="the same classes at a width of 32, on a CPU too")
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds of each call, 2 or more (default: 5)")
+    parser.add_argument("--out", type=Path, default=None, help="default: results/full_size.json; see above")
     given = parser.parse_args()
-    if not given.counted and not torch.cuda.is_available():
-        parser.error("there is no GPU here; --counted counts without one")
-    out = given.out or Path("results") / ("full_size_counted.json" if given.counted else "full_size.json")
-    found = counts() if given.counted else _measures()
-    head = {
-        "command": "python benchmarks/full_size.py" + (" --counted" if given.counted else ""),
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
-        "kind": "counted on the meta device, not measured" if given.counted else "measured, random weights",
-        "torch": torch.__version__,
-    }
-    out.write_text(json.dumps(head | found, indent=1) + "\n")
+    if given.rounds < 2:
+        parser.error(f"expected 2 rounds or more, which an interval needs, got {given.rounds}")
+    if given.counted:
+        out = given.out or Path("results") / "full_size_counted.json"
+        out.write_text(json.dumps(head("counted on the meta device, not measured") | counts(), indent=1) + "\n")
+        print(out)
+        return 0
+    if not given.tiny and not torch.cuda.is_available():
+        parser.error("there is no GPU here; --counted counts without one, --tiny shows that the code runs")
+    out = given.out or (Path("runs/full_size_tiny.json") if given.tiny else Path("results/full_size.json"))
+    return measured(tiny=given.tiny, n_rounds=given.rounds, out=out)
+
+
+def measured(*, tiny: bool, n_rounds: int, out: Path) -> int:
+    """Measures part by part, writing after each round."""
+    import full_size_sizes
+    from full_size_gpu import parts_of
+    from full_size_timing import Measurement, device_told
+
+    size = full_size_sizes.tiny() if tiny else full_size_sizes.full()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = "measured, random weights" + (", tiny sizes of the same classes: no figures to cite" if tiny else "")
+    told = head(kind) | {"size": size.name, "device": device_told(device), "n": n_rounds, "dtype": "bfloat16"}
+    bench = Measurement(device=device, n_rounds=n_rounds, path=out, head=told)
+    for name, part in parts_of(size).items():
+        bench.part(name, part)
     print(out)
+    for name, message in bench.failures.items():
+        print(f"not measured: {name}: {message}", file=sys.stderr)
+    return 1 if bench.failures else 0
 
 
-def _measures() -> dict[str, Any]:
-    from full_size_gpu import measures
-
-    return measures()
+def head(kind: str) -> dict[str, Any]:
+    """What every file begins with."""
+    here = Path(__file__).parent
+    commit, changes = (
+        subprocess.run(["git", *words], capture_output=True, text=True, cwd=here).stdout.strip()
+        for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+    )
+    command = " ".join(["python benchmarks/full_size.py", *sys.argv[1:]])
+    return {"command": command, "commit": commit, "changed": bool(changes), "kind": kind, "torch": torch.__version__}
 
 
 def counts() -> dict[str, Any]:

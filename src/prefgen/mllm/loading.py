@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from prefgen.core import ModelError
+from prefgen.core.secrets import without_secrets
 from prefgen.mllm.families import HUB_NAMES, Family, family_of, hub_hint, image_token_of
 from prefgen.mllm.processors import load_processor
 
@@ -47,7 +48,8 @@ def load_pair(
         model = _load_model(str(name), device, dtype, four_bit, kwargs)
         processor = load_processor(str(name), family, **hub)
     except FAILURES as error:
-        raise _explained(str(name), error) from error
+        clean = without_secrets(str(error), kwargs.get("token")) == str(error)  # a traceback prints the cause
+        raise _explained(str(name), error, kwargs.get("token")) from (error if clean else None)
     _check_match(name, model, processor)
     return model, processor, family
 
@@ -128,9 +130,9 @@ def _need(module: str, package: str, wanted: bool, what: str) -> None:
         raise ModelError(f"expected {package} for {what}, got none installed", hint=f"pip install {package}")
 
 
-def _explained(name: str, error: BaseException) -> ModelError:
+def _explained(name: str, error: BaseException, token: object = None) -> ModelError:
     """One line for what transformers says in many."""
-    said = " ".join(str(error).split())
+    said = without_secrets(" ".join(str(error).split()), token)
     if not Path(name).is_dir():
         hint = hub_hint(name)
         if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):

@@ -8,11 +8,12 @@ issue 9813); a few lines in a file beside the adapters set that right.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save
@@ -26,20 +27,24 @@ from prefgen.adapter import (
     UserTokens,
     all_weights,
     layout_of,
-    network_of,
-    stock_form,
     stock_state,
 )
 from prefgen.core import InputError, ModelError, ProfileError
 from prefgen.pipeline.atomic import write_whole
 from prefgen.pipeline.loading import loaded
+from prefgen.pipeline.publishing_adapter import (
+    DESCRIPTION,
+    FORMAT_VERSION,
+    checked_form,
+    exported_folder,
+    write_adapters,
+)
 
 if TYPE_CHECKING:
     from prefgen.pipeline.model import PrefGen
     from prefgen.pipeline.profile import Profile
 
-PEOPLE, PIPELINE, DESCRIPTION = "people", "pipeline", "export.json"
-FORMAT_VERSION = 1
+PEOPLE, PIPELINE = "people", "pipeline"
 _NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 
 
@@ -55,7 +60,12 @@ class Exported:
 
 
 def export_to_diffusers(
-    model: PrefGen, people: Mapping[str, Profile], folder: Path, *, with_pipeline: bool = False
+    model: PrefGen,
+    people: Mapping[str, Profile],
+    folder: Path,
+    *,
+    with_pipeline: bool = False,
+    adapters: str | os.PathLike[str] | None = None,
 ) -> Exported:
     """Writes `like.safetensors`, `dislike.safetensors`, `people/NAME.safetensors`, `several_people.py`, `README.md` and
     `export.json` into `folder`; with `with_pipeline` also the generator as a stock pipeline.
@@ -63,7 +73,9 @@ def export_to_diffusers(
     A folder that holds an export of the same model keeps its adapters, and people are added to it. A person's file
     holds `like` and `dislike`, float32 [2, 1, n_tokens, 2·d_cross] (FLUX: [2, n_tokens, d_cross]), the unconditional
     half first: dislikes speak in that half, from which guidance moves away. It can be turned back into a taste, but
-    holds no picture.
+    holds no picture; so can, for few people, the adapters fitted to them. Nothing in the folder is for strangers:
+    `push_adapter_to_hub` publishes adapters fitted to nobody, and `adapters`, a folder or hub name of such, is taken in
+    place of fitted ones.
 
     Raises:
         InputError: no people, or names that are no file names.
@@ -73,21 +85,21 @@ def export_to_diffusers(
     """
     form = _checked_form(model, people)
     tokens = {name: model.embed(profile).row(0) for name, profile in people.items()}
-    states: dict[Group, dict[str, Tensor]] = _known_states(folder, model) or _fitted_states(model, tokens, form)
+    known = _known_states(folder, model)
+    if known is None and adapters is not None:
+        known = _known_states(exported_folder(adapters), model)
+    states: dict[Group, dict[str, Tensor]] = known or _fitted_states(model, tokens, form)
     layouts: dict[Group, StockLayout] = {group: layout_of(state) for group, state in states.items()}
-    told: dict[Path, bytes] = {Path(f"{g}.safetensors"): save(s, {"format": "pt"}) for g, s in states.items()}
-    for name, person in tokens.items():
-        told[Path(PEOPLE) / f"{name}.safetensors"] = save(_embeds(person, layouts, form), {"format": "pt"})
-    told[Path("several_people.py")] = files("prefgen.pipeline").joinpath("several_people.py").read_bytes()
-    told[Path("README.md")] = readme(model, next(iter(people)), with_pipeline).encode()
-    told[Path(DESCRIPTION)] = (json.dumps(_description(model), indent=1) + "\n").encode()
-    for path, data in told.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / path, data, private=path.parts[0] == PEOPLE)
+    embeds = {name: save(_embeds(person, layouts, form), {"format": "pt"}) for name, person in tokens.items()}
+    names = write_adapters(model, states, folder, readme(model, next(iter(people)), with_pipeline))
+    for name, data in embeds.items():
+        names.append(str(Path(PEOPLE) / f"{name}.safetensors"))
+        (folder / PEOPLE).mkdir(parents=True, exist_ok=True)
+        write_whole(folder / names[-1], data, private=True)
     if with_pipeline:
         model.pipe.save_pretrained(folder / PIPELINE)
     lost = {g: layouts[g].lost(all_weights(model.adapter, g), _cloud(tokens, g)) for g in states}
-    return Exported(folder=folder, files=tuple(map(str, told)), people=tuple(people), lost=lost)
+    return Exported(folder=folder, files=tuple(names), people=tuple(people), lost=lost)
 
 
 def readme(model: PrefGen, person: str, with_pipeline: bool) -> str:
@@ -122,11 +134,7 @@ def _checked_form(model: PrefGen, people: Mapping[str, Profile]) -> StockForm:
     for name in people:
         if not name or name[0] == "." or not set(name) <= set(_NAME):
             raise InputError(f"expected a name of letters, digits, '.', '_' and '-', got {name!r}")
-    form = stock_form(network_of(model.pipe))
-    missing = [group for group in GROUPS if group not in model.adapter.groups]
-    if missing:
-        raise ModelError(f"expected an adapter of likes and dislikes, got one without {missing[0]}")
-    return form
+    return checked_form(model)
 
 
 def _fitted_states(model: PrefGen, tokens: Mapping[str, UserTokens], form: StockForm) -> dict[Group, dict[str, Tensor]]:
@@ -167,15 +175,4 @@ def _known_states(folder: Path, model: PrefGen) -> dict[Group, dict[str, Tensor]
     return {
         group: loaded(f"{group}.safetensors", lambda g=group: load_file(folder / f"{g}.safetensors"))
         for group in GROUPS
-    }
-
-
-def _description(model: PrefGen) -> dict[str, Any]:
-    return {
-        "version": FORMAT_VERSION,
-        "model": model.sha256,
-        "pipeline": type(model.pipe).__name__,
-        "default": model.card.default.told(),
-        "cross_attention_dim": model.adapter.d_cross,
-        "n_layers": len(model.adapter.layers),
     }

@@ -14,9 +14,9 @@ import torch
 from prefgen.core import ConfigError, ModelError, nearest_hint
 from prefgen.embedding import TasteEvidence
 from prefgen.pipeline.card import CARD_NAME
+from prefgen.pipeline.hub import EMBEDDED, from_hub, is_hub_name, nearest_model
 from prefgen.pipeline.ports import PreferenceModel
 
-EMBEDDED = "embedded"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 OUR_PARTS = ("image_encoder", "feature_extractor", "mllm", "user_encoder", "adapter")
@@ -41,9 +41,9 @@ def folder_of(name: str | os.PathLike[str], **hub: Any) -> Path:
         return folder
     if folder.exists():
         raise ModelError(f"expected a model folder, got the file {folder}")
-    if text.count("/") == 1 and not text.startswith((".", "/", "~")) and not text.endswith("/"):
-        return _from_hub(text, hub)
-    hint = nearest_hint(text, [EMBEDDED]) or "give `embedded`, a folder, or a hub name such as someone/their-model"
+    if is_hub_name(text):
+        return from_hub(text, hub)
+    hint = nearest_model(text, hub) or "give `embedded`, a folder, or a hub name such as someone/their-model"
     raise ModelError(f"there is no model {text!r}", hint=hint)
 
 
@@ -55,10 +55,17 @@ def check_whole(folder: Path, *, needs_mllm: bool = True) -> None:
     """
     index = folder / "model_index.json"
     names = [n for n in ("model_index.json", CARD_NAME) if not (folder / n).is_file()]
-    parts = [*_pipeline_parts(index), *OUR_PARTS] if index.is_file() else list(OUR_PARTS)
+    parts = [*pipeline_parts(index), *OUR_PARTS] if index.is_file() else list(OUR_PARTS)
     parts = [part for part in dict.fromkeys(parts) if needs_mllm or part != "mllm"]
     missing = names + [found for part in parts for found in _missing_in(folder / part)]
     _refuse(folder, missing, folder.rglob("*.safetensors"))
+
+
+def model_folder(name: str | os.PathLike[str] = EMBEDDED) -> Path:
+    """The whole folder of a model by name, checked but not loaded."""
+    folder = folder_of(name)
+    check_whole(folder)
+    return folder
 
 
 def check_pipeline(folder: Path) -> None:
@@ -68,7 +75,7 @@ def check_pipeline(folder: Path) -> None:
         ModelError: names what is missing or cut short.
     """
     index = folder / "model_index.json"
-    parts = _pipeline_parts(index) if index.is_file() else []
+    parts = pipeline_parts(index) if index.is_file() else []
     missing = [found for part in parts for found in _missing_in(folder / part)] if parts else ["model_index.json"]
     _refuse(folder, missing, (path for part in parts for path in (folder / part).rglob("*.safetensors")))
 
@@ -174,24 +181,6 @@ def _embedded() -> Path:
     return folder
 
 
-def _from_hub(name: str, hub: dict[str, Any]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-    try:
-        return Path(snapshot_download(name, allow_patterns=patterns, **hub))
-    except RepositoryNotFoundError as error:
-        hint = "check the name; for a private model give a token. A folder of that name does not exist either"
-        raise ModelError(f"there is no model {name!r} on the hub", hint=hint) from error
-    except Exception as error:  # no network, no space, no such revision: the hub client has an error for each
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f"the model {name!r} is not on this machine and could not be downloaded: {reason[:200]}",
-            hint="without a network use `embedded`, or a folder downloaded elsewhere",
-        ) from error
-
-
 def _refuse(folder: Path, missing: list[str], files: Iterable[Path]) -> None:
     """Raises `ModelError` where something is missing or one of `files` is cut short."""
     if missing:
@@ -207,7 +196,15 @@ def _refuse(folder: Path, missing: list[str], files: Iterable[Path]) -> None:
             )
 
 
-def _pipeline_parts(index: Path) -> list[str]:
+def check_files(folder: Path, names: Iterable[str]) -> None:
+    """Raises `ModelError` where one of these files is missing or cut short."""
+    paths = [folder / name for name in names]
+    missing = [path.name for path in paths if not path.is_file()]
+    _refuse(folder, missing, (path for path in paths if path.suffix == ".safetensors" and path.is_file()))
+
+
+def pipeline_parts(index: Path) -> list[str]:
+    """The parts that a `model_index.json` names."""
     try:
         entries = json.loads(index.read_text())
         return [name for name, value in entries.items() if isinstance(value, list) and any(value)]

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +38,7 @@ from prefgen.pipeline.loading import (
 )
 from prefgen.pipeline.ports import PreferenceModel, notes_for
 from prefgen.pipeline.profile import Profile, warn_of_dropped
+from prefgen.pipeline.publishing import Publishable
 from prefgen.pipeline.scoring import likings
 from prefgen.pipeline.seeding import Seeding
 from prefgen.pipeline.settings import OutputType, check_pipeline_settings, open_branch, sampling_settings
@@ -62,7 +62,7 @@ class PrefGenOutput:
     seeds: tuple[int, ...]
 
 
-class PrefGen:
+class PrefGen(Publishable):
     """Paints for one particular person, tells which pictures they would like, and says why in words.
 
     Threads may share a model: they take turns, since a person is heard through the one network all of them use.
@@ -139,7 +139,7 @@ class PrefGen:
         adapter = loaded("adapter", lambda: load_adapter(folder / "adapter", network_of(pipe)))
         user_encoder = loaded("user_encoder", lambda: UserEncoder.load(folder / "user_encoder"))
         evidence = load_evidence(folder, where) if mllm is None else None
-        return cls(
+        made = cls(
             pipe=pipe,
             adapter=adapter.to(where, kind).requires_grad_(False),
             user_encoder=user_encoder.to(where).requires_grad_(False),
@@ -150,6 +150,8 @@ class PrefGen:
             card=card,
             sha256=hash_of_folder(folder, EMBEDDING_VERSION, *([] if mllm is None else [_name_of(mllm)])),
         )
+        made.folder = folder
+        return made
 
     @property
     def device(self) -> torch.device:
@@ -477,10 +479,3 @@ def _joined(parts: list[Any]) -> Any:
     if isinstance(parts[0], list):
         return [image for part in parts for image in part]
     return torch.cat(parts) if isinstance(parts[0], Tensor) else np.concatenate(parts)
-
-
-def model_folder(name: str | os.PathLike[str] = "embedded") -> Path:
-    """The whole folder of a model by name, checked but not loaded."""
-    folder = folder_of(name)
-    check_whole(folder)
-    return folder

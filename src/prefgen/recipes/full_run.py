@@ -7,7 +7,7 @@ from typing import Any
 
 from prefgen.adapter import network_of
 from prefgen.core import ConfigError, ModelError
-from prefgen.pipeline.loading import device_named, dtype_named, folder_of, loaded
+from prefgen.pipeline.loading import check_pipeline, device_named, dtype_named, folder_of, loaded
 from prefgen.recipes.backbone_adapter import PersonalBackbone, train_backbone_adapter
 from prefgen.recipes.full_presets import FullPreset, published
 from prefgen.recipes.loop import Deadline, LoopSettings, Unfinished
@@ -22,12 +22,14 @@ def weights_of(record: str) -> Path:
     """
     name = published(record)["hub"]
     try:
-        return folder_of(name, local_files_only=True)
+        folder = folder_of(name, local_files_only=True)
     except ModelError as error:
         raise ModelError(
             f"the weights of {name} are not on this machine",
             hint=f"download them first, after reading their licence: hf download {name}",
         ) from error
+    check_pipeline(folder)
+    return folder
 
 
 def train_full(preset: FullPreset, *, work: Path, out: Path, max_minutes: float | None = None) -> bool:

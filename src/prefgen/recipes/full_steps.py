@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -29,7 +30,12 @@ def d_user_of(preset: FullPreset) -> int:
 
 def d_text_of(preset: FullPreset) -> int:
     """Width of the pooled embedding of the generator's largest CLIP text encoder, to which `ê_sem` is aligned."""
-    encoders = published(preset.backbone)["text_encoders"]
+    return d_text_in(published(preset.backbone))
+
+
+def d_text_in(record: Mapping[str, Any]) -> int:
+    """`d_text_of` a generator's record."""
+    encoders = record["text_encoders"]
     return max(part["config"]["projection_dim"] for part in encoders if "projection_dim" in part["config"])
 
 
@@ -44,14 +50,22 @@ def meta_personal(preset: FullPreset, network: Any | None = None) -> PersonalBac
 
 def latent_shape(backbone: str) -> tuple[int, int, int]:
     """`[channels, height, width]` of a picture's latents at the published size."""
-    record = published(backbone)
+    return latent_shape_in(published(backbone))
+
+
+def latent_shape_in(record: Mapping[str, Any]) -> tuple[int, int, int]:
+    """`latent_shape` of a generator's record."""
     side = record["side_px"] // VAE_FACTOR
     return record["vae"]["config"]["latent_channels"], side, side
 
 
 def text_shapes(backbone: str) -> dict[str, tuple[int, ...]]:
     """Shapes of a prompt's embeddings by name, one row: what `Conditions` holds."""
-    record = published(backbone)
+    return text_shapes_in(published(backbone))
+
+
+def text_shapes_in(record: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """`text_shapes` of a generator's record."""
     config, n_words = record["network"]["config"], record["n_words"]
     if "joint_attention_dim" in config:
         return {"text": (n_words, config["joint_attention_dim"]), "pooled": (config["pooled_projection_dim"],)}

@@ -1,7 +1,9 @@
-"""Published models without weights: built on PyTorch's meta device from their configurations, to be counted."""
+"""Published models without weights, from their configurations: on PyTorch's meta device to be counted, on another one
+with new random weights to be timed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -35,14 +37,13 @@ def meta_network(backbone: str) -> Any:
 
 def meta_mllm(name: str) -> Any:
     """A published language model that sees, on the meta device."""
-    return mllm_on(name, META)
+    return mllm_on(published(name), META)
 
 
-def mllm_on(name: str, device: torch.device) -> Any:
-    """A published language model that sees, frozen, with new weights."""
+def mllm_on(record: Mapping[str, Any], device: torch.device) -> Any:
+    """A language model that sees, from its record, frozen, with new weights."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    record = published(name)
     config = AutoConfig.for_model(record["model_type"], **record["config"])
     with device:
         return AutoModelForImageTextToText.from_config(config).eval().requires_grad_(False)

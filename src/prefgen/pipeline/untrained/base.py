@@ -16,6 +16,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
 
 from prefgen.core import ConfigError, ModelError, nearest_hint
+from prefgen.pipeline.hub import hub_arguments, unreachable
 from prefgen.pipeline.loading import check_pipeline, device_named, dtype_named, loaded, safetensors_header
 
 KINDS: dict[str, Any] = {kind.__name__: kind for kind in (StableDiffusionPipeline, StableDiffusionXLPipeline)}
@@ -25,13 +26,6 @@ KNOWN_BASES = (
     "stabilityai/stable-diffusion-xl-base-1.0",
 )
 """Names for hints; any other of the same kinds is as good."""
-
-
-def hub_arguments(**hub: Any) -> dict[str, Any]:
-    """`hub`, and `local_files_only` where `HF_HUB_OFFLINE` says that there is no network."""
-    from huggingface_hub import constants
-
-    return {"local_files_only": True, **hub} if constants.HF_HUB_OFFLINE else hub
 
 
 def base_folder(name: str | os.PathLike[str], *, variant: str | None = None, **hub: Any) -> Path:
@@ -128,12 +122,19 @@ def memory_told(doing: str, ways_out: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        told = str(error).lower()
-        short = ("out of memory", "can't allocate memory", "not enough memory")
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not any(part in told for part in short):
+        if not is_out_of_memory(error):
             raise
         hint = f"lower one of these: {', '.join(ways_out)}" if ways_out else "use a smaller base"
         raise ConfigError(f"there was not enough memory for {doing}", hint=hint) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device or the machine has no memory left."""
+    told = str(error).lower()
+    short = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and any(part in told for part in short)
+    )
 
 
 def _downloaded(name: str, variant: str | None, hub: dict[str, Any]) -> Path:
@@ -144,29 +145,7 @@ def _downloaded(name: str, variant: str | None, hub: dict[str, Any]) -> Path:
     except ModelError:
         raise
     except Exception as error:  # no network, no space, no such name: the clients have an error for each
-        raise unreachable("base", name, error, _nearest(name)) from error
-
-
-def unreachable(what: str, name: str, error: Exception, hint: str) -> ModelError:
-    """What is to be said of something on the hub that could not be had."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    chain: list[BaseException] = [error]
-    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
-        chain.append(before)
-    if any(isinstance(one, GatedRepoError) for one in chain):
-        return ModelError(
-            f"the {what} {name!r} is behind a licence", hint="accept it on its page and log in to the hub"
-        )
-    if any(isinstance(one, RepositoryNotFoundError) for one in chain):
-        return ModelError(f"there is no {what} {name!r} on the hub, nor a folder of that name", hint=hint)
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-    offline = hub_arguments().get("local_files_only", False)
-    return ModelError(
-        f"the {what} {name!r} is not on this machine and "
-        + ("HF_HUB_OFFLINE forbids to download it" if offline else f"could not be downloaded: {reason}"),
-        hint=f"{hint}; without a network give a folder downloaded elsewhere",
-    )
+        raise unreachable("base", name, error, _nearest(name), token=hub.get("token")) from error
 
 
 def _check_kind(name: str, index: dict[str, Any]) -> None:
