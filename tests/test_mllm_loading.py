@@ -194,7 +194,7 @@ def test_no_keyword_that_transformers_swallows_and_no_cache_that_it_breaks():
 
 def test_positions_over_a_grid_are_the_familys_own(folders, monkeypatch: pytest.MonkeyPatch):
     mllm, one = PreferenceMLLM.from_pretrained(folders("qwen2_5_vl")), HISTORIES[0]
-    batch, _ = mllm._batch([Pack(history=told(one), branches=())])
+    batch, _ = mllm.batch([Pack(history=told(one), branches=())])
     grids = torch.tensor([seen.grid for seen in mllm.vision.seen([item.image for item in one.items])])
     types = (batch.input_ids == mllm.image_token).int()
     own, _ = mllm.model.model.get_rope_index(batch.input_ids, mm_token_type_ids=types, image_grid_thw=grids)

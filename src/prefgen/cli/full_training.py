@@ -22,20 +22,60 @@ def train_full_preset(
     vram_gb: float | None,
     dry_run: bool,
     as_json: bool,
+    people: Path | None = None,
 ) -> None:
-    """Prints the plan (`dry_run`), or refuses what does not fit `vram_gb`, or trains."""
+    """Prints the plan (`dry_run`), or refuses what does not fit `vram_gb`, or trains: the whole chain with `people`,
+    else the adapter on prepared rows."""
     from prefgen.recipes.full_plan import check_fits, plan_of
 
     if dry_run or vram_gb is not None:
         plan = plan_of(preset) if vram_gb is None else check_fits(preset, vram_gb)
         if dry_run:
-            emit({**plan.to_json(), "dry_run": True}, as_json=as_json, lines=lines_of(plan))
+            _tell_plan(plan, people, as_json)
             return
+    if people is not None:
+        _train_on(people, preset, work, out, max_minutes, as_json)
+        return
     from prefgen.recipes.full_run import train_full
 
     done = train_full(preset, work=work, out=out, max_minutes=max_minutes)
     said = "done" if done else "unfinished: the same command resumes"
     emit({"preset": preset.name, "done": done, "out": str(out)}, as_json=as_json, lines=[said])
+
+
+def _train_on(
+    people: Path, preset: FullPreset, work: Path, out: Path, max_minutes: float | None, as_json: bool
+) -> None:
+    """The whole chain with a folder's people; figures before and after go to stdout."""
+    from prefgen.recipes.full_people.run import train_full_on_people
+    from prefgen.recipes.own_data.report import lines_of as lines_of_report
+
+    told: dict[str, Any] = {"preset": preset.name, "people": str(people), "out": str(out)}
+    report = train_full_on_people(people, preset, work=work, out=out, max_minutes=max_minutes)
+    if report is None:
+        emit({**told, "done": False}, as_json=as_json, lines=["unfinished: the same command resumes"])
+        return
+    lines = [*lines_of_report(report["figures"]), f"{out} is ready: prefgen generate --model {out} ..."]
+    emit({**told, "done": True, "report": report}, as_json=as_json, lines=lines)
+
+
+def _tell_plan(plan: FullPlan, people: Path | None, as_json: bool) -> None:
+    """The plan, and who is in the folder of people, if one is given; whether they are enough."""
+    told, lines = {**plan.to_json(), "dry_run": True}, list(lines_of(plan))
+    if people is None:
+        emit(told, as_json=as_json, lines=lines)
+        return
+    from dataclasses import asdict
+
+    from prefgen.recipes.full_people.run import people_settings
+    from prefgen.recipes.own_data import planning
+
+    counts = planning.plan_of(people)
+    told["counts"] = {split: asdict(n) for split, n in counts.items()}
+    for split, n in counts.items():
+        lines.append(f"{split}: " + ", ".join(f"{k:,} {name.replace('_', ' ')}" for name, k in asdict(n).items()))
+    emit(told, as_json=as_json, lines=lines)
+    planning.check_enough(counts, people_settings(plan.preset), people)
 
 
 def lines_of(plan: FullPlan) -> Iterator[str]:

@@ -38,7 +38,7 @@ def train(
             "--people",
             parser=given_path,
             metavar="FOLDER",
-            help="A folder of people (prefgen data): train a finished model on with them.",
+            help="A folder of people (prefgen data) to learn from.",
         ),
     ] = None,
     settings: Annotated[
@@ -71,8 +71,8 @@ def train(
     On several processes: torchrun --nproc_per_node N -m prefgen train ... (docs/scale.md).
     Presets such as sdxl-idefics2 (sd15, sdxl, sd3 or flux; smolvlm or idefics2) start from published weights; with
     --dry-run they say what they take: parameters, memory, disk, operations.
-    With --people a finished model (--start, else the embedded one) learns on from people of one's own
-    (docs/train_on_your_data.md).
+    With --people a finished model (--start, else the embedded one), or published weights by such a preset, learn
+    from people of one's own (docs/train_on_your_data.md).
     """
     log_to_stderr()
     from prefgen.core import ConfigError, nearest_hint
@@ -83,7 +83,9 @@ def train(
     from prefgen.recipes.train import STAGES
     from prefgen.recipes.train import train as run
 
-    if people is not None:
+    full = {"dtype": dtype, "gradient_checkpointing": gradient_checkpointing, "load_4bit": load_4bit}
+    full |= {"adapter_batch": batch, "mllm_batch": batch}
+    if people is not None and preset not in FULL_PRESETS:
         refused = {"--stage": stage, "--processes": processes, "--vram-gb": vram_gb, "--batch": batch, "--dtype": dtype}
         refused |= {"--gradient-checkpointing": gradient_checkpointing, "--load-4bit": load_4bit}
         train_on_people_of(
@@ -93,8 +95,6 @@ def train(
         return
     work = work or Path("runs") / preset
     out = out or work / "model"
-    full = {"dtype": dtype, "gradient_checkpointing": gradient_checkpointing, "load_4bit": load_4bit}
-    full |= {"adapter_batch": batch, "mllm_batch": batch}
     if preset in FULL_PRESETS:
         if stage is not None or start is not None:
             raise ConfigError("expected no --stage and no --start with a preset on published weights")
@@ -107,6 +107,7 @@ def train(
             vram_gb=vram_gb,
             dry_run=dry_run,
             as_json=json_,
+            people=people,
         )
         return
     size = preset_named(preset, also=FULL_PRESETS)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from prefgen.core import ConfigError, History
+from prefgen.core import ConfigError, History, ModelError
 from prefgen.mllm.budget import check_fits, set_picture_budget
 from prefgen.mllm.capture import captured_layers, language_model
 from prefgen.mllm.chat import answer_tokens, chat_frame, pictures_in
@@ -38,6 +38,8 @@ from prefgen.mllm.wording import (
 _LOG = logging.getLogger(__name__)
 MAX_BRANCHES, MAX_ROWS = 64, 4
 """Questions read at once about one history: in one row, or in a row each."""
+WORDS_FROM = 4
+"""Pictures a side that are shown where the model itself is to find words."""
 Reading = Literal["packed", "plain"]
 
 
@@ -174,7 +176,7 @@ class PreferenceMLLM:
             Pack(history=history_parts(items, notes_like=likes, notes_dislike=dislikes), branches=branches)
             for items, (likes, dislikes) in zip(histories, notes or [((), ())] * len(histories))
         ]
-        batch, features = self._batch(packs)
+        batch, features = self.batch(packs)
         rows, ends = (index.view(len(histories), 2) for index in batch.question_ends())
         weights = side_weights(batch, rows[:, 0].tolist(), histories, self.image_token)
 
@@ -225,9 +227,10 @@ class PreferenceMLLM:
 
         Confidence is P(the opinion holds); weight is that less P(the opposite opinion holds). Strongest first; only
         words above `threshold` confidence and of `least_weight`: below it the model hardly tells the two sides apart.
-        The words are those of the model folder's `words.json`.
+        The words are those of the model folder's `words.json`; where it has none, those that the model itself finds in
+        this person's pictures.
         """
-        names = [word for word, _ in self.words]
+        names = [word for word, _ in self.words] or self._words_found(history)
         told = history_parts(told_from(history), notes_like=notes_like, notes_dislike=notes_dislike)
         p: dict[str, list[float]] = {}
         for side in SIDES:
@@ -241,7 +244,6 @@ class PreferenceMLLM:
             found[f"{side}s"] = sorted(held, key=lambda entry: -entry[1])
         return found
 
-    @torch.no_grad()
     def query_states(
         self, history: History, images: Sequence[Image.Image], states: Sequence[int] | None = None
     ) -> Tensor:
@@ -249,40 +251,28 @@ class PreferenceMLLM:
 
         What intra-user probes read: the last token before the answer, the history told once.
         """
+        return self.asked_states(told_from(history), images, states)
+
+    @torch.no_grad()
+    def asked_states(
+        self, history: Sequence[Told], pictures: Sequence[Any], states: Sequence[int] | None = None
+    ) -> Tensor:
+        """`query_states` for a history as told; a picture may be a tensor of tokens made before."""
         wanted = list(range(self.n_states)) if states is None else list(states)
-        told, found = history_parts(told_from(history)), []
-        for branches in self._portions([like_question(image) for image in images], len(images)):
-            batch, features = self._batch([Pack(history=told, branches=branches)])
+        told, found = history_parts(history), []
+        for branches in self._portions([like_question(picture) for picture in pictures], len(pictures)):
+            batch, features = self.batch([Pack(history=told, branches=branches)])
             rows, ends = batch.question_ends()
             with captured_layers(self.model, wanted, lambda s, at=(rows, ends): s[at].float()) as taken:
                 run_packed(self.model, batch, features)
             found.append(torch.stack([taken[k] for k in wanted], 1))
         return torch.cat(found) if found else torch.zeros(0, len(wanted), self.width)
 
-    def _yes_margins(self, told: Parts, questions: list[Parts]) -> Tensor:
-        logits = self._branch_logits(told, questions)
-        return logits[:, self.yes_no[0]] - logits[:, self.yes_no[1]]
-
-    @torch.no_grad()
-    def _branch_logits(self, told: Parts, questions: list[Parts]) -> Tensor:
-        """Logits [n_questions, vocabulary] of each answer's first token."""
-        found = []
-        for branches in self._portions(questions):
-            batch, features = self._batch([Pack(history=told, branches=branches)])
-            hidden = run_packed(self.model, batch, features)
-            found.append(self.model.lm_head(hidden[batch.question_ends()]).float().cpu())
-        return torch.cat(found) if found else torch.zeros(0, self.model.config.get_text_config().vocab_size)
-
-    def _portions(self, questions: list[Parts], n_packed: int = MAX_BRANCHES) -> list[tuple[Branch, ...]]:
-        """As many questions as are read at once, portion by portion."""
-        most = n_packed if self.reading == "packed" else MAX_ROWS
-        asked = [Branch(question=question) for question in questions]
-        return [tuple(asked[start : start + most]) for start in range(0, len(asked), most)]
-
-    def _batch(self, packs: list[Pack]) -> tuple[PackedBatch, Tensor]:
-        """The batch, and its pictures' tokens [n, d]."""
+    def batch(self, packs: Sequence[Pack]) -> tuple[PackedBatch, Tensor]:
+        """The batch that the model reads, on its device, and its pictures' tokens [n, d]; a picture may be a tensor of
+        tokens seen before."""
         plain = self.reading == "plain"
-        packs = one_question_each(packs) if plain else packs
+        packs = one_question_each(packs) if plain else list(packs)
         pictures = [p for one in packs for parts in (one.history, *(b.question for b in one.branches)) for p in parts]
         seen = self.vision.seen(pictures_in(pictures))
         texts = [picture.text for picture in seen if picture.text is not None]
@@ -296,3 +286,34 @@ class PreferenceMLLM:
         batch = replace(batch, n_tokens=[len(picture.tokens) for picture in seen], deeper=tuple(levels))
         tokens = [picture.tokens for picture in seen]
         return batch, torch.cat(tokens).to(self.model.dtype) if tokens else torch.zeros(0, self.width)
+
+    def _words_found(self, history: History) -> list[str]:
+        """Words for what is liked and disliked, written by the model; none where it finds none."""
+        from prefgen.mllm.taste_words import taste_words
+
+        liked, disliked = ([item.image for item in side] for side in (history.liked, history.disliked))
+        try:
+            words = taste_words(self.model, self.processor, liked, disliked, max_pictures=WORDS_FROM)
+        except ModelError:
+            return []
+        return [*words.liked, *words.disliked]
+
+    def _yes_margins(self, told: Parts, questions: list[Parts]) -> Tensor:
+        logits = self._branch_logits(told, questions)
+        return logits[:, self.yes_no[0]] - logits[:, self.yes_no[1]]
+
+    @torch.no_grad()
+    def _branch_logits(self, told: Parts, questions: list[Parts]) -> Tensor:
+        """Logits [n_questions, vocabulary] of each answer's first token."""
+        found = []
+        for branches in self._portions(questions):
+            batch, features = self.batch([Pack(history=told, branches=branches)])
+            hidden = run_packed(self.model, batch, features)
+            found.append(self.model.lm_head(hidden[batch.question_ends()]).float().cpu())
+        return torch.cat(found) if found else torch.zeros(0, self.model.config.get_text_config().vocab_size)
+
+    def _portions(self, questions: list[Parts], n_packed: int = MAX_BRANCHES) -> list[tuple[Branch, ...]]:
+        """As many questions as are read at once, portion by portion."""
+        most = n_packed if self.reading == "packed" else MAX_ROWS
+        asked = [Branch(question=question) for question in questions]
+        return [tuple(asked[start : start + most]) for start in range(0, len(asked), most)]

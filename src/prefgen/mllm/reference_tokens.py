@@ -43,7 +43,7 @@ class ReferenceStates:
 def reference_states(mllm: PreferenceMLLM, pictures: Sequence[Sequence[Any]]) -> ReferenceStates:
     """The states of sets of liked pictures, told as a history without dislikes; each set needs one picture or more."""
     told = [[Told(picture=picture, side="like") for picture in shown] for shown in pictures]
-    batch, features = mllm._batch([Pack(history=history_parts(items), branches=()) for items in told])
+    batch, features = mllm.batch([Pack(history=history_parts(items), branches=()) for items in told])
     with captured_layers(mllm.model, [mllm.n_states - 2]) as taken:
         run_packed(mllm.model, batch, features)
     ends = torch.zeros(len(told), max(map(len, told)), dtype=torch.long)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -70,13 +71,29 @@ class VisionCache:
     def _given(self, picture: Tensor | Seen) -> Seen:
         if isinstance(picture, Seen):
             return picture
-        if self.family.wording == "seen" or self.family.positions == "grid":
+        laid_out = self.family.positions == "grid"
+        if not laid_out and self.family.wording == "seen":
+            text, n_tokens = self._whole_picture
+            laid_out = self._splits or len(picture) != n_tokens
+            if not laid_out:
+                return Seen(tokens=picture, text=text)
+        if laid_out:
             raise ModelError(
                 f"expected a picture for {self.family.model_type}, got a tensor of tokens, which has no layout",
                 hint="hand over what VisionCache.seen returned",
             )
-        text = None if self.family.wording == "processor" else self._run(len(picture))
-        return Seen(tokens=picture, text=text)
+        return Seen(tokens=picture, text=None if self.family.wording == "processor" else self._run(len(picture)))
+
+    @property
+    def _splits(self) -> bool:
+        """Whether pictures are also read in parts."""
+        return bool(getattr(self.processor.image_processor, "do_image_splitting", False))
+
+    @cached_property
+    def _whole_picture(self) -> tuple[str | None, int]:
+        """How a picture that is read as a whole stands in a prompt, and how many tokens it has: all of them alike."""
+        seen = self._compute(Image.new("RGB", (64, 64)))
+        return seen.text, len(seen.tokens)
 
     @torch.no_grad()
     def _compute(self, picture: Image.Image) -> Seen:

@@ -155,11 +155,14 @@ def load_evidence(folder: Path, device: torch.device) -> TasteEvidence | None:
     return loaded("evidence", lambda: TasteEvidence.load(folder / "evidence")).to(device).requires_grad_(False)
 
 
-def load_mllm(folder: Path, device: torch.device) -> PreferenceModel:
-    """The preference model of the folder."""
+def load_mllm(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> PreferenceModel:
+    """The preference model of the folder, in float32; one that is a published model and updates of it (`mllm/lora`), in
+    `dtype`, since it is large."""
     from prefgen.mllm import PreferenceMLLM
 
-    return loaded("mllm", lambda: PreferenceMLLM.from_pretrained(folder / "mllm", device=str(device)))
+    lora = folder / "mllm" / "lora"
+    more: dict[str, Any] = {"lora": lora, "dtype": dtype} if lora.is_dir() else {}
+    return loaded("mllm", lambda: PreferenceMLLM.from_pretrained(folder / "mllm", device=str(device), **more))
 
 
 def without_loading_bars() -> None:

@@ -145,7 +145,7 @@ class PrefGen(Publishable):
             user_encoder=user_encoder.to(where).requires_grad_(False),
             image_encoder=image_encoder,
             feature_extractor=feature_extractor,
-            mllm=mllm or (lambda: load_mllm(folder, where)),
+            mllm=mllm or (lambda: load_mllm(folder, where, kind)),
             evidence=evidence,
             card=card,
             sha256=hash_of_folder(folder, EMBEDDING_VERSION, *([] if mllm is None else [_name_of(mllm)])),

@@ -28,7 +28,7 @@ _CONFIG = re.compile(
     r"|merges\.txt|(special_tokens_map|added_tokens|chat_template|calibration|words|user_adapter)\.json"
     r"|chat_template\.jinja"
 )
-_WEIGHTS = re.compile(r"(model|diffusion_pytorch_model)([.-][\w.-]+)?\.safetensors")
+_WEIGHTS = re.compile(r"(model|adapter_model|diffusion_pytorch_model)([.-][\w.-]+)?\.safetensors")
 _ADAPTER = ("like.safetensors", "dislike.safetensors")
 _PATHS = ("_name_or_path", "name_or_path")
 _log = logging.getLogger("prefgen")
@@ -152,7 +152,7 @@ def _checked(repo_id: str) -> str:
 def _own_files(folder: Path) -> Iterator[str]:
     """Names of the files that belong to a model, relative to its folder."""
     yield from (name for name in TOP if (folder / name).is_file())
-    for part in dict.fromkeys([*pipeline_parts(folder / "model_index.json"), *OUR_PARTS, "evidence"]):
+    for part in dict.fromkeys([*pipeline_parts(folder / "model_index.json"), *OUR_PARTS, "evidence", "mllm/lora"]):
         for path in sorted((folder / part).glob("*")):
             own = _CONFIG.fullmatch(path.name) or _WEIGHTS.fullmatch(path.name)
             if path.is_file() and (own or (part == "adapter" and path.name in _ADAPTER)):

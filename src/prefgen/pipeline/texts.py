@@ -28,22 +28,30 @@ def pooled_texts(pipe: Any, texts: Sequence[str], d_text: int) -> Float[Tensor, 
     Raises:
         ModelError: there is none.
     """
-    widths = {}
-    for place in ("", "_2"):
-        encoder: Any = getattr(pipe, f"text_encoder{place}", None)
-        if encoder is None or "clip" not in encoder.config.model_type:
-            continue
-        projected = hasattr(encoder, "text_projection")
-        widths[place] = encoder.config.projection_dim if projected else encoder.config.hidden_size
-        if widths[place] == d_text:
-            tokenizer = getattr(pipe, f"tokenizer{place}")
-            batch = tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
-            said = encoder(input_ids=batch.input_ids.to(encoder.device))
-            return (said.text_embeds if projected else said.pooler_output).float()
+    widths = pooled_widths(pipe)
+    for place in (place for place, width in widths.items() if width == d_text):
+        encoder, tokenizer = (getattr(pipe, f"{part}{place}") for part in ("text_encoder", "tokenizer"))
+        batch = tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
+        said = encoder(input_ids=batch.input_ids.to(encoder.device))
+        return (said.text_embeds if _projects(encoder) else said.pooler_output).float()
     raise ModelError(
         f"expected a text encoder with embeddings of width {d_text}, got {sorted(widths.values())}",
         hint="the user encoder was made for another generator",
     )
+
+
+def pooled_widths(pipe: Any) -> dict[str, int]:
+    """How wide the pooled embeddings of each CLIP text encoder are, by the suffix of its place in the pipeline."""
+    encoders = {place: getattr(pipe, f"text_encoder{place}", None) for place in ("", "_2")}
+    return {
+        place: encoder.config.projection_dim if _projects(encoder) else encoder.config.hidden_size
+        for place, encoder in encoders.items()
+        if encoder is not None and "clip" in encoder.config.model_type
+    }
+
+
+def _projects(encoder: Any) -> bool:
+    return hasattr(encoder, "text_projection")
 
 
 @torch.no_grad()

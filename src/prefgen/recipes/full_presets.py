@@ -40,6 +40,14 @@ class FullPreset:
     """Tokens a side, as in the embedded model."""
     d_clip: int = 768
     """Width of the picture embedding behind `e_img` (CLIP ViT-L/14)."""
+    image_encoder: str = "openai/clip-vit-large-patch14"
+    """Hub name, or folder, of the encoder behind `e_img`."""
+    generator: str = ""
+    """Hub name, or folder, of a generator of the backbone's kind in place of the published one (a fine-tune of it)."""
+    language_model: str = ""
+    """The same for the language model."""
+    side_px: int = 0
+    """Side of the pictures that are learned from; 0 is what the generator paints by default."""
     adapter_batch: int = 1
     adapter_rate: float = 1e-4
     """The learning rate of IP-Adapter (arXiv 2308.06721)."""
@@ -54,6 +62,21 @@ class FullPreset:
     """Words of a conversation, in tokens."""
     lora_rank: int = 8
     """With alpha 8 and dropout 0.1 as in the paper family's scorer (arXiv 2508.08220)."""
+    preference_samples: int = 100_000
+    """With people: questions that the language model is fine-tuned on; 0 leaves it as it is published."""
+    preference_rate: float = 1e-4
+    preference_contrast: float = 0.3
+    """λ of the contrastive preference loss."""
+    align_people: int = 32
+    """With people: how many of them each step draws together with the strings of their tastes."""
+    align_weight: float = 0.5
+    """Weight of the MMD beside the generator's loss."""
+    probed_people: int = 100
+    """With people: validation people on whom layers are chosen."""
+    choose_every: int = 20_000
+    """With people: samples between two looks at validation people; the best weights of all looks are kept."""
+    evaluated_people: int = 100
+    """With people: most people of a split on whom is chosen and reported."""
     seed: int = 0
 
     def with_overrides(self, **values: Any) -> FullPreset:

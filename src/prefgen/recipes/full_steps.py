@@ -13,12 +13,15 @@ from prefgen.adapter import GROUPS, Group, UserAdapter
 from prefgen.adapter.attention import GroupState, UserState
 from prefgen.alignment import Projector
 from prefgen.diffusion import Conditions, predictor
+from prefgen.embedding import UserEncoder, UserEncoderConfig
 from prefgen.mllm.lora import with_lora
 from prefgen.recipes.backbone_adapter import PersonalBackbone
 from prefgen.recipes.counting import StepCount, counted
 from prefgen.recipes.full_presets import FullPreset, published
 from prefgen.recipes.meta_models import META, meta_mllm, meta_network
 
+N_LAYERS = 4
+"""Layers of each part of the embedding that come from the language model."""
 VAE_FACTOR = 8
 """Pixels a latent, each way, in every published autoencoder here."""
 
@@ -37,6 +40,27 @@ def d_text_in(record: Mapping[str, Any]) -> int:
     """`d_text_of` a generator's record."""
     encoders = record["text_encoders"]
     return max(part["config"]["projection_dim"] for part in encoders if "projection_dim" in part["config"])
+
+
+def meta_user_encoder(preset: FullPreset, d_cross: int) -> UserEncoder:
+    """The user encoder that learns beside the adapter, on the meta device."""
+    layers = tuple(range(N_LAYERS))
+    config = UserEncoderConfig(
+        d_lm=d_lm_of(preset.mllm),
+        d_clip=preset.d_clip,
+        d_text=d_text_of(preset),
+        d_cross=d_cross,
+        n_tokens=preset.user_tokens,
+        sem_layers=layers,
+        core_layers=layers,
+    )
+    with META:
+        return UserEncoder(config)
+
+
+def d_lm_of(mllm: str) -> int:
+    """Width of a published language model's hidden states."""
+    return published(mllm)["config"]["text_config"]["hidden_size"]
 
 
 def meta_personal(preset: FullPreset, network: Any | None = None) -> PersonalBackbone:

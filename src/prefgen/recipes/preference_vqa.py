@@ -175,7 +175,7 @@ def spoken_losses(
     first = _at(hidden, [(r, at) for (r, k), at in batch.ends.items() if asked[r].pack.branches[k].kind == "yes_no"])
     truth = [asked[r].pack.branches[k].answer for (r, k) in batch.ends if asked[r].pack.branches[k].kind == "yes_no"]
     yes_no = model.lm_head(first)[:, list(answers)].float()
-    labels = torch.tensor([0 if str(t).startswith("Yes") else 1 for t in truth])
+    labels = torch.tensor([0 if str(t).startswith("Yes") else 1 for t in truth], device=yes_no.device)
     yn = over_ranks(answer_loss(yes_no, labels), len(labels))
     pairs = [(r, good, bad) for r, one in enumerate(asked) for good, bad in one.pairs]
     liked, disliked = (

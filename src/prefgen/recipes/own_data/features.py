@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -37,8 +37,19 @@ KEYS_A_FILE = 2**20
 """Keys that a file has room for: a picture's key is its file's number times this, and its row there."""
 
 
+class SeesPictures(Protocol):
+    """Frozen encoders: at most `longest_px` a side is looked at, and what is seen of n pictures is float16 `tokens`
+    [n, n_tokens, d_lm], `clip` [n, d_clip] and `latents` [n, channels, h, w]."""
+
+    longest_px: int
+
+    def see(self, pictures: Sequence[Image.Image]) -> dict[str, Tensor]: ...
+
+
 class Eyes:
     """The frozen encoders of a model folder: the language model's eyes, CLIP, and the autoencoder."""
+
+    longest_px = MAX_STORED_PX
 
     def __init__(self, folder: Path) -> None:
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -118,14 +129,28 @@ def _file(path: Path) -> Any:
 def people_of(
     folder: Path, split: Split, model: Path, work: Path, *, deadline: Deadline, say: Callable[[str], None]
 ) -> People:
-    """A split's people with their features by a model's frozen encoders, computed on first use.
+    """A split's people with their features by a model's frozen encoders, computed on first use; see `people_seen`."""
+    made_by = fingerprint(*(model / part for part in ("mllm", "image_encoder", "vae")))
+    return people_seen(folder, split, lambda: Eyes(model), made_by, work, deadline=deadline, say=say)
+
+
+def people_seen(
+    folder: Path,
+    split: Split,
+    eyes_of: Callable[[], SeesPictures],
+    made_by: str,
+    work: Path,
+    *,
+    deadline: Deadline,
+    say: Callable[[str], None],
+) -> People:
+    """A split's people with their features by the encoders that `eyes_of` loads, `made_by` naming them.
 
     Raises:
         InputError, DataError: a picture or a file of the folder cannot be read.
         Unfinished: the time was up; what was read is kept.
     """
-    eyes: list[Eyes] = []  # loaded when first needed
-    made_by = fingerprint(*(model / part for part in ("mllm", "image_encoder", "vae")))
+    eyes: list[SeesPictures] = []  # loaded when first needed
     home = work / "features" / made_by
     home.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
@@ -136,7 +161,7 @@ def people_of(
             path = home / f"{_name_of(some, number)}.safetensors"
             is_new = not path.exists()
             if is_new:
-                eyes = eyes or [Eyes(model)]
+                eyes = eyes or [eyes_of()]
                 _write(path, some, number, eyes[0])
                 say(f"features of {split} people {n_people} to {n_people + len(some)}")
             files.append(path)
@@ -163,13 +188,13 @@ def _name_of(people: Sequence[CollectedPerson], number: int) -> str:
     return hashlib.sha256(json.dumps([number, rows], ensure_ascii=False).encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def _write(path: Path, people: Sequence[CollectedPerson], number: int, eyes: Eyes) -> None:
+def _write(path: Path, people: Sequence[CollectedPerson], number: int, eyes: SeesPictures) -> None:
     told: list[dict[str, Any]] = []
     seen: list[dict[str, Tensor]] = []
     n_rows = 0
     for collected in people:
-        history = collected.history(longest_px=MAX_STORED_PX)
-        items = items_of(history, collected.target_items(longest_px=MAX_STORED_PX))
+        history = collected.history(longest_px=eyes.longest_px)
+        items = items_of(history, collected.target_items(longest_px=eyes.longest_px))
         told.append(to_json(person_of(collected.user_id, items, number * KEYS_A_FILE + n_rows)))
         seen.append(eyes.see([item.image for item in items]))
         n_rows += len(items)

@@ -78,7 +78,8 @@ def rows_at(states: States, step: int, n: int, n_variants: int, seed: int) -> li
 def tokens_of(encoder: UserEncoder, states: States, row: Row, side: int, *, elected: bool) -> Tensor:
     """One side's tokens [n_tokens, d_cross] of a row's history: as `PrefGen` hears them, or the whole embedding's."""
     case = case_of(states.people, row.place, row.variant)
-    own, other = (states.side(row.place, row.variant, case, k) for k in (side, 1 - side))
+    where = next(encoder.parameters())
+    own, other = (states.side(row.place, row.variant, case, k).to(where) for k in (side, 1 - side))
     one = encoder.side(SIDES[side])
     whole = one.tokens(one.embed(own))[0]
     if not opinions_on(case, side):
@@ -98,7 +99,8 @@ def heard_tokens(encoder: UserEncoder, states: States, rows: Sequence[Row], *, e
             continue
         spoken = [tokens_of(encoder, states, row, number, elected=elected) for row in rows]
         mask = torch.tensor([float(row.heard and row.side == number) for row in rows])
-        sides[name] = torch.stack(spoken) * mask[:, None, None]
+        said = torch.stack(spoken)
+        sides[name] = said * mask.to(said)[:, None, None]
     return UserTokens(**sides) if sides else None
 
 

@@ -74,7 +74,7 @@ def train_on_people(
         people: dict[Split, People] = {
             split: people_of(folder, split, begin, work, deadline=deadline, say=c.say) for split in SPLITS
         }
-        check_enough(_found(people), p, folder)
+        check_enough(found_in(people), p, folder)
         claim(work, made_from, folder, begin, p)
         cast_copy(begin, c.out, torch.float32)
         report = _trained(c, p, begin, people, made_from)
@@ -101,7 +101,7 @@ def _trained(c: Context, p: OwnDataPreset, start: Path, people: dict[Split, Peop
         "made_from": made_from,
         "start": fingerprint(start),
         "preset": asdict(p),
-        "people": {split: asdict(counts) for split, counts in _found(people).items()},
+        "people": {split: asdict(counts) for split, counts in found_in(people).items()},
         "weighing": asdict(weighing),
         "figures": tables,
         "said": told_plainly(tables),
@@ -113,7 +113,7 @@ def _states(c: Context, p: OwnDataPreset, model: Path, people: People) -> States
     return states_of(people, model, c.work, p.n_variants, deadline=c.deadline, say=c.say)
 
 
-def _found(people: dict[Split, People]) -> dict[Split, Counts]:
+def found_in(people: dict[Split, People]) -> dict[Split, Counts]:
     """What a folder has once its pictures are read."""
     return {
         split: Counts(

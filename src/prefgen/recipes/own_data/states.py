@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,15 @@ def case_of(people: People, place: int, variant: int) -> PaintingCase:
 
 @dataclass(frozen=True, kw_only=True)
 class States:
-    """Hidden states of everybody's divisions by one language model, a file for each file of people."""
+    """Hidden states of everybody's divisions by one language model, a file for each file of people.
+
+    `layers` are the states that were kept, of `n_states`; None where all were.
+    """
 
     people: People
     files: tuple[Path, ...]
+    layers: tuple[int, ...] | None = None
+    n_states: int = 0
 
     def side(self, place: int, variant: int, case: PaintingCase, side: int) -> SideFeatures:
         """One side's features (0 likes, 1 dislikes) of one division, as a batch of one."""
@@ -48,7 +53,15 @@ class States:
         if not own:
             images = torch.zeros(1, images.shape[-1])
         weights = torch.tensor([[o.weight for o in own] or [0.0]])
+        if self.layers is not None:
+            last, mean = (self._among_all(states) for states in (last, mean))
         return SideFeatures(last=last[None], mean=mean[None], images=images[None], weights=weights)
+
+    def _among_all(self, kept: Tensor) -> Tensor:
+        """[n_kept, d] as [n_states, d], zeros where nothing was kept."""
+        whole = kept.new_zeros(self.n_states, kept.shape[-1])
+        whole[list(self.layers or ())] = kept
+        return whole
 
 
 def opinions_on(case: PaintingCase, side: int) -> list[Opinion]:
@@ -64,12 +77,33 @@ def _file(path: Path) -> Any:
 def states_of(
     people: People, model: Path, work: Path, n_variants: int, *, deadline: Deadline, say: Callable[[str], None]
 ) -> States:
-    """The states of everybody who can be painted for, computed on first use.
+    """The states of everybody who can be painted for by a model folder's language model; see `states_read`."""
+    read_by = fingerprint(model / "mllm")
+    load = partial(PreferenceMLLM.from_pretrained, model / "mllm")
+    return states_read(people, load, read_by, work, n_variants, deadline=deadline, say=say)
+
+
+def states_read(
+    people: People,
+    load: Callable[[], PreferenceMLLM],
+    read_by: str,
+    work: Path,
+    n_variants: int,
+    *,
+    deadline: Deadline,
+    say: Callable[[str], None],
+    layers: Sequence[int] | None = None,
+    n_states: int = 0,
+) -> States:
+    """The states of everybody who can be painted for by the language model that `load` gives, `read_by` naming it;
+    computed on first use. With `layers` only those of the model's `n_states` are kept.
 
     Raises:
         Unfinished: the time was up; what was read is kept.
     """
-    folder = work / "states" / f"{fingerprint(model / 'mllm')}.{n_variants}"
+    kept = None if layers is None else tuple(sorted(set(layers)))
+    told = "" if kept is None else "." + "-".join(map(str, kept))
+    folder = work / "states" / f"{read_by}.{n_variants}{told}"
     paintable = iter(people.paintable.tolist())
     place, files, mllm = next(paintable, None), [], None
     for number, file in enumerate(people.files):
@@ -80,18 +114,20 @@ def states_of(
         path = folder / file.name
         is_new = not path.exists()
         if is_new:
-            mllm = mllm or PreferenceMLLM.from_pretrained(model / "mllm")
-            save_tensors(path, _read(mllm, people, places, n_variants))
+            mllm = mllm or load()
+            save_tensors(path, _read(mllm, people, places, n_variants, kept))
             say(f"states: {len(places)} people of file {number + 1} of {len(people.files)}")
         files.append(path)
         if is_new and deadline.passed:
             raise Unfinished(f"states: {number + 1} of {len(people.files)} files")
-    return States(people=people, files=tuple(files))
+    return States(people=people, files=tuple(files), layers=kept, n_states=n_states)
 
 
-def _read(mllm: PreferenceMLLM, people: People, places: Sequence[int], n_variants: int) -> dict[str, Tensor]:
+def _read(
+    mllm: PreferenceMLLM, people: People, places: Sequence[int], n_variants: int, layers: tuple[int, ...] | None
+) -> dict[str, Tensor]:
     """float16 `last`, `mean` [PEOPLE_A_FILE, n_variants, 2, n_states, d_lm]; zeros where nobody is read."""
-    shape = (PEOPLE_A_FILE, n_variants, 2, mllm.n_states, mllm.width)
+    shape = (PEOPLE_A_FILE, n_variants, 2, mllm.n_states if layers is None else len(layers), mllm.width)
     out = {name: torch.zeros(shape, dtype=torch.float16) for name in ("last", "mean")}
     for place in places:
         told = []
@@ -100,8 +136,8 @@ def _read(mllm: PreferenceMLLM, people: People, places: Sequence[int], n_variant
             tokens = people.rows("tokens", [o.key for o in history])
             pictures = dict(zip([o.key for o in history], tokens))
             told.append([replace(item, picture=pictures[item.picture]) for item in as_told(history)])
-        states = mllm.encode_told(told)
+        states = mllm.encode_told(told, layers)
         for name, table in out.items():
             sides = [getattr(side, name) for side in (states.like, states.dislike)]
-            table[place % PEOPLE_A_FILE] = torch.stack(sides, 1).half()
+            table[place % PEOPLE_A_FILE] = torch.stack(sides, 1).half().cpu()
     return out

@@ -1,0 +1,58 @@
+"""What the frozen published encoders see in people's pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from prefgen.core import ModelError
+from prefgen.diffusion import encode_pictures
+from prefgen.pipeline.embed import picture_features
+from prefgen.pipeline.loading import load_image_encoder
+from prefgen.pipeline.stored import stored_picture
+from prefgen.recipes.full_people.parts import Parts
+from prefgen.recipes.own_data.features import squared
+
+PICTURES_AT_ONCE = 4
+
+
+class PublishedEyes:
+    """The language model's eyes, CLIP and the autoencoder, as `prefgen.recipes.own_data.features` asks them.
+
+    The first two see pictures as small as a profile keeps them, the autoencoder those that the generator paints.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self.mllm = parts.language_model()
+        self.mllm.vision.max_items = 1
+        self.clip, self.extractor = load_image_encoder(parts.folder, parts.device)
+        self.pipe = parts.pipeline()
+        self.pipe.vae.to(parts.device)
+        self.side_px = parts.side_px(self.pipe)
+        self.longest_px = 2 * self.side_px
+
+    @torch.no_grad()
+    def see(self, pictures: Sequence[Image.Image]) -> dict[str, Tensor]:
+        """float16 `tokens` [n, n_tokens, d_lm], `clip` [n, d_clip] and `latents` [n, channels, h, w].
+
+        Raises:
+            ModelError: the language model takes another number of tokens for another shape of picture.
+        """
+        small = [stored_picture(picture) for picture in pictures]
+        tokens = self.mllm.vision.tokens(small)
+        if len(counts := sorted({len(one) for one in tokens})) > 1:
+            raise ModelError(
+                f"expected a language model with one number of tokens a picture, got {counts[0]} to {counts[-1]}",
+                hint="Idefics2, Idefics3 and SmolVLM have one",
+            )
+        square = [squared(picture, self.side_px) for picture in pictures]
+        portions = [square[at : at + PICTURES_AT_ONCE] for at in range(0, len(square), PICTURES_AT_ONCE)]
+        latents = [encode_pictures(self.pipe, some, side_px=self.side_px).cpu() for some in portions]
+        return {
+            "tokens": torch.stack(tokens).half().cpu(),
+            "clip": picture_features(small, self.clip, self.extractor).half().cpu(),
+            "latents": torch.cat(latents).half(),
+        }

@@ -1,0 +1,130 @@
+"""The last stage: everything that was prepared comes together in a painter, which learns and is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prefgen.adapter import UserAdapter, network_of
+from prefgen.embedding import SIDES, UserEncoder, UserEncoderConfig
+from prefgen.history.splits import SPLITS, Split
+from prefgen.pipeline.texts import pooled_widths
+from prefgen.probing import LayerChoice
+from prefgen.recipes.checkpoint import load_tensors
+from prefgen.recipes.full_people.painting import (
+    STAGE,
+    Aligned,
+    Painter,
+    flow_of_people,
+    is_done,
+    retrieved,
+    train_painting,
+)
+from prefgen.recipes.full_people.parts import Parts
+from prefgen.recipes.full_people.prompts import on_device, pooled, prompt_book, texts_of
+from prefgen.recipes.full_people.strings import Strings
+from prefgen.recipes.loop import Deadline
+from prefgen.recipes.own_data.report import Figures
+from prefgen.recipes.own_data.settings import OwnDataPreset
+from prefgen.recipes.own_data.states import States, case_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What the earlier stages have made."""
+
+    parts: Parts
+    p: OwnDataPreset
+    states: Mapping[Split, States]
+    strings: Mapping[Split, Strings]
+    layers: LayerChoice
+    work: Path
+    made_from: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Painted:
+    """The trained painter, and of held-out people what is lost hearing nobody (`before`) and hearing them (`after`),
+    and how often their own string is the nearest to their `ê_sem`."""
+
+    painter: Painter
+    before: Mapping[Split, Figures]
+    after: Mapping[Split, Figures]
+    retrieval: Mapping[Split, dict[str, Any] | None]
+
+
+def painted_for(held: Held, *, deadline: Deadline, say: Callable[[str], None]) -> Painted:
+    """Trains user encoder and adapter, if that is not done, and measures them on held-out people.
+
+    Raises:
+        Unfinished: the time was up; call again to go on.
+    """
+    parts, p = held.parts, held.p
+    pipe = parts.pipeline()
+    texts = texts_of(states.people for states in held.states.values())
+    book = prompt_book(pipe, parts, texts, held.work, deadline)
+    d_text = max(pooled_widths(pipe).values())
+    aligned = {split: _aligned(pipe, held.states[split], held.strings[split], d_text) for split in SPLITS}
+    on_device(pipe, torch.device("cpu"))
+    painter = _fresh(held, pipe, d_text)
+    if is_done(held.work, held.made_from):
+        _take_best(painter, held.work)
+    else:
+        train_painting(
+            painter, parts.preset, p, {**held.states}, book, {**aligned},
+            work=held.work, made_from=held.made_from, deadline=deadline, say=say,
+        )  # fmt: skip
+    tables: list[dict[Split, Figures]] = []
+    out: tuple[Split, ...] = ("validation", "test")
+    with painter.adapter.injected(painter.frozen[0]), painter.adapter.users(None):
+        for heard in (False, True):
+            lost = {split: flow_of_people(painter, held.states[split], book, p, heard=heard) for split in out}
+            told: dict[Split, Figures] = {s: {"flow_loss": one} if len(one) else {} for s, one in lost.items()}
+            tables.append(told)
+    found: dict[Split, dict[str, Any] | None] = {split: retrieved(painter.encoder, aligned[split]) for split in out}
+    return Painted(painter=painter, before=tables[0], after=tables[1], retrieval=found)
+
+
+def _fresh(held: Held, pipe: Any, d_text: int) -> Painter:
+    """An untrained painter, whose adapter begins at the text's keys and values."""
+    states, device = held.states["train"], held.parts.device
+    network = network_of(pipe).requires_grad_(False).eval().to(device)
+    torch.manual_seed(held.p.seed)
+    adapter = UserAdapter.for_network(network, init="copy").float().to(device)
+    place = int(states.people.paintable[0])
+    one = states.side(place, 0, case_of(states.people, place, 0), 0)
+    config = UserEncoderConfig(
+        d_lm=one.last.shape[-1],
+        d_clip=one.images.shape[-1],
+        d_text=d_text,
+        d_cross=adapter.d_cross,
+        n_tokens=held.parts.preset.user_tokens,
+        sem_layers=held.layers.e_sem,
+        core_layers=held.layers.e_core,
+    )
+    return Painter(network, pipe.scheduler, UserEncoder(config).to(device), adapter)
+
+
+def _take_best(painter: Painter, work: Path) -> None:
+    """Puts the kept weights of a finished training into a fresh painter."""
+    tensors = load_tensors(work / f"{STAGE}.best.safetensors")
+    with torch.no_grad():
+        for name, parameter in painter.named_parameters():
+            if parameter.requires_grad:
+                parameter.copy_(tensors[name])
+
+
+def _aligned(pipe: Any, states: States, strings: Strings, d_text: int) -> Aligned:
+    """Text embeddings of the strings of those who can be painted for."""
+    told = [strings.get(states.people.person(int(k)).user_id, ("", "")) for k in states.people.paintable]
+    found: dict[str, list[Tensor | None]] = {}
+    for number, side in enumerate(SIDES):
+        texts = [one[number] for one in told]
+        rows = iter(pooled(pipe, [text for text in texts if text], d_text))
+        found[side] = [next(rows) if text else None for text in texts]
+    return Aligned(states=states, strings=found)
