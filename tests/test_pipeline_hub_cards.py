@@ -14,8 +14,10 @@ from safetensors.torch import load_file
 
 from conftest import build_model_folder, load_quietly, plain
 from fake_hub import FakeHub, installed
-from prefgen.core import ModelError
+from prefgen.core import InputError, ModelError
 from prefgen.pipeline import HubCard, adapter_upload, export_to_diffusers, model_upload, push_adapter_to_hub
+from prefgen.pipeline.hub_card import card_of
+from prefgen.recipes.own_data.run import preset_with_people
 from tiny_backbones import silent_pipeline
 from tiny_diffusion import tiny_pipeline
 
@@ -116,3 +118,9 @@ def test_a_stable_diffusion_3_has_no_stock_adapters_but_a_card_of_its_own(hub: F
     with pytest.raises(ModelError, match="SD3Transformer2DModel"):
         adapter_upload(load_quietly(folder, mllm=FakeMLLM()), ADAPTERS, CARD)
     assert 'from_pretrained("someone/their-model")' in model_upload(folder, "someone/their-model", CARD).card
+
+
+def test_a_model_trained_on_with_people_does_not_say_that_it_knows_nobody() -> None:
+    assert "no data about real people" in card_of("embedded", None).training_data
+    with pytest.raises(InputError, match="licence and training_data"):
+        card_of(preset_with_people("embedded"), None)
