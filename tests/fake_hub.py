@@ -18,6 +18,7 @@ class FakeHub:
         self.cache, self.error = cache, None
         self.tokens: list[Any] = []
         self.private: dict[str, bool] = {}
+        self.n_commits = 0
 
     def __call__(self, token: Any = None, **_: Any) -> FakeHub:
         """A client."""
@@ -27,15 +28,16 @@ class FakeHub:
     def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> None:
         """Remembers who may see it."""
         assert exist_ok
-        self.private[repo_id] = private
+        self.private.setdefault(repo_id, private)
 
     def upload_folder(self, *, repo_id: str, folder_path: str, revision: Any, commit_message: str) -> str:
         """Copies the folder: blobs by hash, a snapshot of links to them, and the branch's commit."""
         if self.error is not None:
             raise self.error
-        home, commit = self.home(repo_id), hashlib.sha1(commit_message.encode()).hexdigest()
-        (home / "refs").mkdir(parents=True)
-        (home / "blobs").mkdir()
+        self.n_commits += 1
+        home, commit = self.home(repo_id), hashlib.sha1(f"{self.n_commits} {commit_message}".encode()).hexdigest()
+        for name in ("refs", "blobs"):
+            (home / name).mkdir(parents=True, exist_ok=True)
         (home / "refs" / "main").write_text(commit)
         for path in (p for p in Path(folder_path).rglob("*") if p.is_file()):
             blob = home / "blobs" / hashlib.sha256(path.read_bytes()).hexdigest()
@@ -50,8 +52,8 @@ class FakeHub:
         return self.cache / f"models--{repo_id.replace('/', '--')}"
 
     def snapshot(self, repo_id: str) -> Path:
-        """The folder that was uploaded."""
-        return next((self.home(repo_id) / "snapshots").iterdir())
+        """The folder that was uploaded last."""
+        return self.home(repo_id) / "snapshots" / (self.home(repo_id) / "refs" / "main").read_text()
 
     def files(self, repo_id: str) -> dict[str, bytes]:
         """Everything that is there, by name."""

@@ -24,7 +24,7 @@ def test_help_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    for verb in ("demo", "generate", "profile", "explain", "rank", "bench", "train", "probe", "info", "study"):
+    for verb in ("demo", "generate", "profile", "explain", "rank", "bench", "train", "probe", "info", "study", "push"):
         assert verb in done.stdout
 
 

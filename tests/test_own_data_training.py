@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ import torch
 from prefgen import PrefGen
 from prefgen.cli.main import status_of
 from prefgen.core import ConfigError, DataError, InputError, ModelError, ProfileError
+from prefgen.pipeline import read_card
 from prefgen.recipes.own_data.report import REPORT, compared, lines_of, told_plainly
-from prefgen.recipes.own_data.run import train_on_people
+from prefgen.recipes.own_data.run import preset_with_people, train_on_people
 from prefgen.recipes.own_data.settings import own_data_preset_named
 from raw_choices import bytes_under
 from tiny_own_data import people_folder, smallest, start_folder
@@ -64,7 +66,8 @@ def test_only_what_is_trained_changes(trained: Path, start: Path) -> None:
         old, new = load(before[name]), load(after[name])
         assert all(torch.equal(old[k].half() if old[k].is_floating_point() else old[k], new[k]) for k in old)
     assert {"mllm", "user_encoder", "adapter", REPORT} <= changed
-    assert before["prefgen.json"] == after["prefgen.json"]
+    assert read_card(trained / "model") == replace(read_card(start), preset="test+people")
+    assert preset_with_people("test+people") == "test+people"
 
 
 def test_the_report_has_figures_with_intervals(trained: Path) -> None:

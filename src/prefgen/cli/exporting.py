@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from prefgen.cli.opening import open_model
-from prefgen.cli.options import Device, Json, Model, Out
+from prefgen.cli.options import Adapters, Device, Json, Model, Out
 from prefgen.cli.output import emit
 
 FORMATS = ("diffusers",)
@@ -21,6 +21,7 @@ def export(
     pipeline: Annotated[
         bool, typer.Option("--pipeline", help="Also write the generator, as a pipeline that diffusers loads.")
     ] = False,
+    adapters: Adapters = None,
     model: Model = "embedded",
     device: Device = "auto",
     json_: Json = False,
@@ -34,7 +35,8 @@ def export(
     people = {path.stem: Profile.load(path) for path in profiles}
     if len(people) != len(profiles):
         raise InputError("expected profiles of different names, got one name twice", hint="rename a file")
-    made = export_to_diffusers(open_model(model, device, "float32", quiet=True), people, out, with_pipeline=pipeline)
+    opened = open_model(model, device, "float32", quiet=True)
+    made = export_to_diffusers(opened, people, out, with_pipeline=pipeline, adapters=adapters)
     told = {"folder": str(made.folder), "files": list(made.files), "people": list(made.people), "lost": dict(made.lost)}
     lines = [f"wrote {made.folder / name}" for name in made.files]
     emit(told, as_json=json_, lines=[*lines, f"README.md in {made.folder} says how to paint with it"])

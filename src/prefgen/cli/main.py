@@ -9,7 +9,18 @@ import warnings
 
 import typer
 
-from prefgen.cli import data, embedding, exporting, generating, measuring, profiles, starting, study, training
+from prefgen.cli import (
+    data,
+    embedding,
+    exporting,
+    generating,
+    measuring,
+    profiles,
+    publishing,
+    starting,
+    study,
+    training,
+)
 
 app = typer.Typer(
     name="prefgen",
@@ -26,6 +37,7 @@ app.add_typer(profiles.app, name="profile", help="Make, look at, change and shar
 app.command()(profiles.explain)
 app.command()(profiles.rank)
 app.command()(exporting.export)
+app.command()(publishing.push)
 app.command()(embedding.embed)
 app.command()(measuring.bench)
 app.command()(measuring.probe)

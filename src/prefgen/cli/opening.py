@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefgen.cli.output import log_to_stderr
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from prefgen.pipeline import PrefGen, Profile
 
 
-def open_model(name: str, device: str, dtype: str, *, quiet: bool) -> PrefGen:
-    """The model, with a progress bar on the terminal unless `quiet`."""
+def open_model(name: str, device: str, dtype: str, *, quiet: bool, **hub: Any) -> PrefGen:
+    """The model, with a progress bar on the terminal unless `quiet`. `hub` as in `PrefGen.from_pretrained`."""
     log_to_stderr()
     from prefgen.pipeline import PrefGen
     from prefgen.pipeline.loading import without_loading_bars
 
     without_loading_bars()
-    model = PrefGen.from_pretrained(name, device=device, dtype=dtype)
+    model = PrefGen.from_pretrained(name, device=device, dtype=dtype, **hub)
     model.pipe.set_progress_bar_config(disable=quiet or not sys.stderr.isatty())
     return model
 

@@ -20,6 +20,13 @@ def given_path(text: str) -> Path:
     return Path(text)
 
 
+def given_name(text: str) -> str:
+    """A name from an option; an empty one would mean this very folder."""
+    if not text.strip():
+        raise typer.BadParameter("expected a name or a folder, got an empty text")
+    return text
+
+
 Liked = Annotated[
     list[Path] | None,
     typer.Option(
@@ -41,6 +48,15 @@ Manifest = Annotated[
 ]
 ProfilePath = Annotated[
     Path | None, typer.Option("--profile", parser=given_path, metavar="PATH", help="A profile file.")
+]
+Adapters = Annotated[
+    str | None,
+    typer.Option(
+        "--adapters",
+        parser=given_name,
+        metavar="NAME",
+        help="Published adapters to fit people to, a hub name or a folder, in place of adapters fitted to them.",
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where to write.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the first picture; the next have seed + 1, …")]

@@ -13,9 +13,11 @@ from prefgen.pipeline.png import save_png
 from prefgen.pipeline.ports import PreferenceModel, SideStates
 from prefgen.pipeline.profile import Profile
 from prefgen.pipeline.profile_file import FORMAT_VERSION
-from prefgen.pipeline.publishing_adapter import exported_folder, push_adapter_to_hub
+from prefgen.pipeline.publishing import model_upload
+from prefgen.pipeline.publishing_adapter import adapter_upload, exported_folder, push_adapter_to_hub
 from prefgen.pipeline.sheet import Sentence, Strip, contact_sheet
 from prefgen.pipeline.stored import MAX_STORED_PX, stored_history, stored_picture
+from prefgen.pipeline.upload import Upload
 from prefgen.pipeline.word_edits import WordEdits
 from prefgen.pipeline.words import UnknownWord, unknown_words
 
@@ -38,8 +40,10 @@ __all__ = [
     "SideStates",
     "Strip",
     "UnknownWord",
+    "Upload",
     "Word",
     "WordEdits",
+    "adapter_upload",
     "contact_sheet",
     "describe_known",
     "export_to_diffusers",
@@ -47,6 +51,7 @@ __all__ = [
     "familiarity",
     "hash_of_folder",
     "model_folder",
+    "model_upload",
     "paint_demo",
     "person_tokens",
     "picture_features",

@@ -35,9 +35,9 @@ from prefgen.pipeline.loading import loaded
 from prefgen.pipeline.publishing_adapter import (
     DESCRIPTION,
     FORMAT_VERSION,
+    adapter_files,
     checked_form,
     exported_folder,
-    write_adapters,
 )
 
 if TYPE_CHECKING:
@@ -80,18 +80,21 @@ def export_to_diffusers(
     Raises:
         InputError: no people, or names that are no file names.
         ProfileError: a profile of another model.
-        ModelError: a network whose stock IP-Adapter cannot hold ours (Stable Diffusion 3), or a folder with another
-            model's export.
+        ModelError: a network whose stock IP-Adapter cannot hold ours (Stable Diffusion 3), adapters of another model,
+            or a folder with another model's export or other adapters.
     """
     form = _checked_form(model, people)
     tokens = {name: model.embed(profile).row(0) for name, profile in people.items()}
     known = _known_states(folder, model)
-    if known is None and adapters is not None:
-        known = _known_states(exported_folder(adapters), model)
+    if adapters is not None:
+        known = _published_states(adapters, model, folder)
     states: dict[Group, dict[str, Tensor]] = known or _fitted_states(model, tokens, form)
     layouts: dict[Group, StockLayout] = {group: layout_of(state) for group, state in states.items()}
     embeds = {name: save(_embeds(person, layouts, form), {"format": "pt"}) for name, person in tokens.items()}
-    names = write_adapters(model, states, folder, readme(model, next(iter(people)), with_pipeline))
+    written = adapter_files(model, states, readme(model, next(iter(people)), with_pipeline))
+    for name, data in written.items():
+        write_whole(folder / name, data)
+    names = list(written)
     for name, data in embeds.items():
         names.append(str(Path(PEOPLE) / f"{name}.safetensors"))
         (folder / PEOPLE).mkdir(parents=True, exist_ok=True)
@@ -163,16 +166,33 @@ def _embeds(person: UserTokens, layouts: Mapping[Group, StockLayout], form: Stoc
     return made
 
 
-def _known_states(folder: Path, model: PrefGen) -> dict[Group, dict[str, Tensor]] | None:
-    """The adapters of an earlier export of the same model in this folder."""
+def _known_states(
+    folder: Path, model: PrefGen, name: object = None, hint: str = "give another folder with --out"
+) -> dict[Group, dict[str, Tensor]] | None:
+    """The adapters of an earlier export of the same model in this folder, which people know by `name`."""
     from safetensors.torch import load_file
 
     if not (folder / DESCRIPTION).exists():
         return None
     told = loaded(DESCRIPTION, lambda: json.loads((folder / DESCRIPTION).read_text()))
     if told.get("model") != model.sha256 or told.get("version") != FORMAT_VERSION:
-        raise ModelError(f"{folder} holds another model's export", hint="give another folder with --out")
+        raise ModelError(f"{name or folder} holds another model's export", hint=hint)
     return {
         group: loaded(f"{group}.safetensors", lambda g=group: load_file(folder / f"{g}.safetensors"))
         for group in GROUPS
     }
+
+
+def _published_states(
+    adapters: str | os.PathLike[str], model: PrefGen, folder: Path
+) -> dict[Group, dict[str, Tensor]] | None:
+    """The adapters of a folder or hub name; an export in `folder` must have the same."""
+    name, published = os.fspath(adapters), exported_folder(adapters)
+    hint = "export with the model that they were published from, by its name on the hub if it is there"
+    states = _known_states(published, model, name, hint)
+    for file in (f"{group}.safetensors" for group in GROUPS):
+        if (folder / file).exists() and (folder / file).read_bytes() != (published / file).read_bytes():
+            raise ModelError(
+                f"{folder} holds an export with other adapters than {name}", hint="give another folder with --out"
+            )
+    return states

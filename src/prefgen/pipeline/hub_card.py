@@ -44,13 +44,14 @@ def card_of(preset: str, card: HubCard | None) -> HubCard:
     if missing:
         raise InputError(
             f"expected a card that says {' and '.join(missing)}, got one without",
-            hint='card=HubCard(licence="...", training_data="...", metrics={...}, base_models=(...,))',
+            hint='card=HubCard(licence="...", training_data="...", metrics={...}, base_models=(...,)); '
+            "on the command line --licence and --training-data",
         )
     return given
 
 
-def written(card: HubCard, repo_id: str, title: str, template: str = "hub_card.md") -> str:
-    """The card as `README.md`, with the head that the hub reads."""
+def written(card: HubCard, repo_id: str, title: str, template: str = "hub_card.md", **more: str) -> str:
+    """The card as `README.md`, with the head that the hub reads. `more` are the template's own places by name."""
     from huggingface_hub import ModelCardData
 
     head = ModelCardData(
@@ -70,6 +71,7 @@ def written(card: HubCard, repo_id: str, title: str, template: str = "hub_card.m
         "METRICS": f"| figure | value |\n|---|---|\n{told}" if told else "None were given by whoever published it.",
         "LICENCE": card.licence,
         "BASES": ", ".join(card.base_models) or "none: it was trained from nothing",
+        **more,
     }
     text = files("prefgen.pipeline").joinpath(template).read_text()
     for name, value in values.items():

@@ -61,9 +61,9 @@ def check_whole(folder: Path, *, needs_mllm: bool = True) -> None:
     _refuse(folder, missing, folder.rglob("*.safetensors"))
 
 
-def model_folder(name: str | os.PathLike[str] = EMBEDDED) -> Path:
-    """The whole folder of a model by name, checked but not loaded."""
-    folder = folder_of(name)
+def model_folder(name: str | os.PathLike[str] = EMBEDDED, **hub: Any) -> Path:
+    """The whole folder of a model by name, checked but not loaded. `hub` as in `folder_of`."""
+    folder = folder_of(name, **hub)
     check_whole(folder)
     return folder
 

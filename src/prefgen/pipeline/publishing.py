@@ -11,16 +11,15 @@ import json
 import logging
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from prefgen.core import InputError, ModelError
-from prefgen.pipeline.hub import is_hub_name, reason_of
+from prefgen.pipeline.card import read_card
 from prefgen.pipeline.hub_card import HubCard, card_of, written
 from prefgen.pipeline.loading import OUR_PARTS, check_whole, loaded, pipeline_parts, safetensors_header
+from prefgen.pipeline.upload import CARD_PAGE, Upload, title_of, write_files
 
 TOP = ("model_index.json", "prefgen.json", "layers.json")
 _CONFIG = re.compile(
@@ -68,15 +67,8 @@ class Publishable:
             InputError: no name of the form `someone/their-model`, or a card without licence or training data.
             ModelError: as above, or the hub refuses; the token is never in the message.
         """
-        folder = self._read_from()
-        preset = getattr(getattr(self, "card", None), "preset", "")
-        text = written(card_of(preset, card), repo_id, _checked(repo_id))
-        with tempfile.TemporaryDirectory() as made:
-            copy_model(folder, Path(made))
-            (Path(made) / "README.md").write_text(text)
-            return push_folder(
-                Path(made), repo_id, private=private, token=token, revision=revision, commit_message=commit_message
-            )
+        upload = model_upload(self._read_from(), repo_id, card)
+        return upload.push(private=private, token=token, revision=revision, commit_message=commit_message)
 
     def _read_from(self) -> Path:
         if self.folder is None:
@@ -85,6 +77,19 @@ class Publishable:
                 hint="save the parts with their own save_pretrained, then PrefGen.from_pretrained(folder)",
             )
         return self.folder
+
+
+def model_upload(folder: Path, repo_id: str, card: HubCard | None = None) -> Upload:
+    """What `push_to_hub` would upload of the model in a folder. Weights are not loaded, nothing is written or sent.
+
+    Raises:
+        InputError: no name of the form `someone/their-model`, or a card without licence or training data.
+        ModelError: the model is not whole, or one of its files is a profile.
+    """
+    title = title_of(repo_id)
+    check_whole(folder)
+    page = written(card_of(read_card(folder).preset, card), repo_id, title)
+    return Upload(repo_id=repo_id, files={**_contents(folder), CARD_PAGE: page.encode()})
 
 
 def copy_model(folder: Path, to: Path) -> list[str]:
@@ -97,56 +102,22 @@ def copy_model(folder: Path, to: Path) -> list[str]:
     check_whole(folder)
     if to.is_dir() and any(to.iterdir()):
         raise InputError(f"expected a new or empty folder, got {to}, which holds something", hint="give another one")
-    names = list(_own_files(folder))
-    for name in names:
+    files = _contents(folder)
+    write_files(files, to)
+    return list(files)
+
+
+def _contents(folder: Path) -> dict[str, Path | bytes]:
+    """A model's own files, as they are or without the paths of this machine."""
+    found: dict[str, Path | bytes] = {}
+    for name in _own_files(folder):
         source = folder / name
         _refuse_taste(source, name)
-        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        found[name] = source
         if source.suffix == ".json" and (cleaned := _without_paths(source)) is not None:
-            (to / name).write_text(json.dumps(cleaned, indent=2) + "\n")
+            found[name] = (json.dumps(cleaned, indent=2) + "\n").encode()
             _log.warning("a path of this machine is left out of %s: profiles of the copy are not the original's", name)
-        else:
-            shutil.copyfile(source, to / name)
-    return names
-
-
-def push_folder(
-    folder: Path,
-    repo_id: str,
-    *,
-    private: bool = True,
-    token: str | bool | None = None,
-    revision: str | None = None,
-    commit_message: str,
-) -> str:
-    """Uploads all of a folder that was made to be uploaded. Returns the commit's address.
-
-    Raises:
-        ModelError: the hub cannot be reached or refuses.
-    """
-    from huggingface_hub import HfApi, get_token
-
-    _checked(repo_id)
-    try:
-        api: Any = HfApi(token=token)
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        done = api.upload_folder(
-            repo_id=repo_id, folder_path=str(folder), revision=revision, commit_message=commit_message
-        )
-    except Exception as error:  # the hub client has an error for each thing that can be amiss
-        told = reason_of(error, token if isinstance(token, str) else get_token())
-        raise ModelError(
-            f"{repo_id} could not be pushed: {told}",
-            hint="check the network, the name and that the token may write there (hf auth login); nothing was lost",
-        ) from None  # the cause may say the token
-    return str(getattr(done, "commit_url", done))
-
-
-def _checked(repo_id: str) -> str:
-    """The name's second half."""
-    if not is_hub_name(repo_id):
-        raise InputError(f"expected a hub name such as someone/their-model, got {repo_id!r}")
-    return repo_id.split("/")[1]
+    return found
 
 
 def _own_files(folder: Path) -> Iterator[str]:

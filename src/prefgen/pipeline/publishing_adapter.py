@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -22,11 +21,10 @@ from torch import Tensor
 
 from prefgen.adapter import GROUPS, Group, StockForm, StockLayout, all_weights, network_of, stock_form, stock_state
 from prefgen.core import ModelError
-from prefgen.pipeline.atomic import write_whole
 from prefgen.pipeline.hub import from_hub, is_hub_name
 from prefgen.pipeline.hub_card import HubCard, card_of, written
 from prefgen.pipeline.loading import check_files
-from prefgen.pipeline.publishing import push_folder
+from prefgen.pipeline.upload import CARD_PAGE, Upload, title_of
 
 if TYPE_CHECKING:
     from prefgen.pipeline.model import PrefGen
@@ -36,6 +34,8 @@ FORMAT_VERSION = 1
 N_MADE_UP = 256
 ROOM_FOR_PEOPLE = 2.0
 """How much longer than any made-up token a person's may be, beside the layout's own room."""
+ENCODER_ARGUMENT = {False: "image_encoder_folder", True: "image_encoder_pretrained_model_name_or_path"}
+"""By which name `load_ip_adapter` is told that no picture encoder comes along: of UNets, of FLUX's transformer."""
 
 
 def push_adapter_to_hub(
@@ -55,11 +55,27 @@ def push_adapter_to_hub(
         InputError: a card without licence or training data, or no name of the form `someone/their-adapter`.
         ModelError: a network that stock IP-Adapters do not fit, or the hub refuses.
     """
-    form = checked_form(model)
-    text = written(card_of(model.card.preset, card), repo_id, repo_id.split("/")[-1], "hub_adapter_card.md")
-    with tempfile.TemporaryDirectory() as made:
-        write_adapters(model, states_of_nobody(model, form), Path(made), text)
-        return push_folder(Path(made), repo_id, private=private, token=token, commit_message=commit_message)
+    upload = adapter_upload(model, repo_id, card)
+    return upload.push(private=private, token=token, commit_message=commit_message)
+
+
+def adapter_upload(model: PrefGen, repo_id: str, card: HubCard | None = None) -> Upload:
+    """What `push_adapter_to_hub` would upload; nothing is written or sent.
+
+    Raises:
+        InputError: a card without licence or training data, or no name of the form `someone/their-adapter`.
+        ModelError: a network that stock IP-Adapters do not fit.
+    """
+    title, form = title_of(repo_id), checked_form(model)
+    page = written(
+        card_of(model.card.preset, card),
+        repo_id,
+        title,
+        "hub_adapter_card.md",
+        KIND=type(model.pipe).__name__,
+        ENCODER=ENCODER_ARGUMENT[hasattr(model.pipe, "transformer")],
+    )
+    return Upload(repo_id=repo_id, files=adapter_files(model, states_of_nobody(model, form), page))
 
 
 def exported_folder(name: str | os.PathLike[str], **hub: Any) -> Path:
@@ -90,15 +106,13 @@ def states_of_nobody(model: PrefGen, form: StockForm) -> dict[Group, dict[str, T
     return states
 
 
-def write_adapters(model: PrefGen, states: dict[Group, dict[str, Tensor]], folder: Path, readme: str) -> list[str]:
-    """Writes adapters, their description, a README and the class for several people; returns the files' names."""
+def adapter_files(model: PrefGen, states: dict[Group, dict[str, Tensor]], readme: str) -> dict[str, bytes]:
+    """Adapters, their description, a README and the class for several people, by file name."""
     told = {f"{group}.safetensors": save(state, {"format": "pt"}) for group, state in states.items()}
     told["several_people.py"] = files("prefgen.pipeline").joinpath("several_people.py").read_bytes()
-    told["README.md"] = readme.encode()
+    told[CARD_PAGE] = readme.encode()
     told[DESCRIPTION] = (json.dumps(description(model), indent=1) + "\n").encode()
-    for name, data in told.items():
-        write_whole(folder / name, data)
-    return list(told)
+    return told
 
 
 def description(model: PrefGen) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from prefgen.core import ConfigError
 from prefgen.history.collect import people_in
 from prefgen.history.splits import SPLITS, Split
+from prefgen.pipeline.card import read_card, write_card
 from prefgen.pipeline.loading import check_whole, folder_of, without_loading_bars
 from prefgen.recipes import ranks
 from prefgen.recipes.checkpoint import cast_copy, fingerprint, save_json
@@ -30,6 +31,7 @@ from prefgen.recipes.own_data.settings import OwnDataPreset
 from prefgen.recipes.own_data.states import States, states_of
 from prefgen.recipes.presets import preset_named
 
+WITH_PEOPLE = "+people"
 KEPT = {
     "vae, unet, text_encoder, image_encoder": "generator and encoders: their training needs captions of a whole world",
     "evidence": "its words and opinions: nobody's own pictures say which word they show; its weight beside the "
@@ -163,11 +165,19 @@ def claim(work: Path, made_from: str, folder: Path, start: Path, p: OwnDataPrese
         )
 
 
+def preset_with_people(preset: str) -> str:
+    """What a model is called that was trained on with people: no longer one of which it is known that nobody's
+    pictures are in it, as its card on the hub would say."""
+    return preset if preset.endswith(WITH_PEOPLE) else preset + WITH_PEOPLE
+
+
 def _publish(c: Context, out: Path, report: dict[str, Any]) -> None:
     """A half-precision copy with its report, put in place when it is whole."""
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     cast_copy(c.out, part, torch.float16)
+    card = read_card(part)
+    write_card(replace(card, preset=preset_with_people(card.preset)), part)
     save_json(part / REPORT, report)
     if out.exists():
         out.rmdir()
