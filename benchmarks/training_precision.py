@@ -2,7 +2,7 @@
 
     python benchmarks/training_precision.py -o results/training_precision.json
 
-Tells whether `prefgen.recipes.precision` takes the faster one on this CPU. Seconds are this machine's; the ratio counts.
+Tells whether `prefgen.recipes.precision` takes the faster one on this CPU.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ def test_a_whole_run_in_four_bits_resumes_and_its_adapter_fits_full_precision(
 ) -> None:
     pipe = silent_pipeline(family)
     pipe.save_pretrained(tmp_path / "weights")
-    monkeypatch.setattr(full_run, "weights_of", lambda _: tmp_path / "weights")
+    monkeypatch.setattr(full_run, "weights_of", lambda *_: tmp_path / "weights")
     preset = FullPreset(
         name="tiny",
         backbone="sd15",

@@ -66,6 +66,10 @@ def test_autoencoders_and_text_encoders_have_the_published_number_of_parameters(
     assert n_parameters(meta_part(published("flux")["text_encoders"][1])) == 4_762_310_656
 
 
+def mllm_width(name: str) -> int:
+    return {"smolvlm": 2048, "idefics2": 4096}[name]
+
+
 @pytest.mark.parametrize("name", ["sd15-smolvlm", "sdxl-idefics2"])
 def test_printed_counts_are_those_of_an_independent_count(name: str, cheap: None) -> None:
     """Adapter: two matrices of every cross-attention's own widths a group; LoRA: r·(in + out) of every layer named."""
@@ -78,8 +82,14 @@ def test_printed_counts_are_those_of_an_independent_count(name: str, cheap: None
     assert adapter.trainable["adapter"] == expected
     assert adapter.trainable["adapter"] == {"sd15": 38_338_560, "sdxl": 681_574_400}[preset.backbone]
     d_cross = network.config.cross_attention_dim
-    d, out = 3 * (768 if d_cross == 768 else 1280), 8 * d_cross
-    assert adapter.trainable["projector"] == d * d + d + d * out + out + 2 * d_cross
+    d_text, d_lm, d_clip = (768 if d_cross == 768 else 1280), mllm_width(preset.mllm), 768
+    d, out = 3 * d_text, 8 * d_cross
+    projector = d * d + d + d * out + out + 2 * d_cross
+    mixes = 3 * (4 + 2 * d_lm)
+    sem = (d_lm + 1) * 2 * d_text + (2 * d_text + 1) * d_text
+    core = (2 * d_lm + 1) * d_text
+    img = 2 * d_clip + (d_clip + 1) * 4 + (d_clip + 1) * d_text
+    assert adapter.trainable["user encoder"] == 2 * (projector + mixes + sem + core + img)
     assert adapter.frozen == {"generator": sum(p.numel() for p in network.parameters())}
     mllm = meta_mllm(preset.mllm)
     linears = [m for n, m in mllm.named_modules() if isinstance(m, nn.Linear) and re.fullmatch(LANGUAGE_MODEL, n)]
@@ -105,7 +115,9 @@ def test_memory_adds_up(cheap: None) -> None:
     assert four["frozen weights, 4 bit"] + four["frozen weights, bf16"] < stage.memory["frozen weights, bf16"]
     assert plan.disk["latents"] == 1_000_000 * 4 * 64 * 64 * 2
     assert plan.disk["text embeddings"] == 1_000_000 * 77 * 768 * 2
-    assert plan.disk["user embeddings"] == 1_000_000 * 2 * 3 * 768 * 4
+    assert plan.disk["picture tokens"] == 1_000_000 * 81 * 2048 * 2
+    assert plan.disk["picture embeddings"] == 1_000_000 * 768 * 2
+    assert plan.disk["hidden states"] == 50_000 * 3 * 2 * 2 * 8 * 2048 * 2
 
 
 def test_shapes_are_what_the_networks_take() -> None:

@@ -80,6 +80,7 @@ def _tell_plan(plan: FullPlan, people: Path | None, as_json: bool) -> None:
 
 def lines_of(plan: FullPlan) -> Iterator[str]:
     """The plan for a person."""
+    from prefgen.recipes.full_plan import PICTURES_A_PERSON
     from prefgen.recipes.full_presets import published
 
     p = plan.preset
@@ -87,9 +88,10 @@ def lines_of(plan: FullPlan) -> Iterator[str]:
     yield f"{p.name}: {backbone} and {mllm}, counted from their published configurations, nothing downloaded"
     for stage in plan.stages:
         yield from _stage_lines(stage)
-    yield f"disk for {p.n_pictures:,} prepared rows: {_size(sum(plan.disk.values()))}"
+    whose = f"{p.n_pictures:,} pictures of {p.n_pictures // PICTURES_A_PERSON:,} people"
+    yield f"disk for {whose}: {_size(sum(plan.disk.values()))}"
     yield from (f"  {name}: {_size(size)}" for name, size in plan.disk.items())
-    yield "only to prepare rows, then off the card:"
+    yield "only to read pictures and prompts, then off the card:"
     yield from (f"  {name}: {n:,} parameters" for name, n in plan.preparing.items())
 
 

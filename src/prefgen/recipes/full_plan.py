@@ -15,12 +15,15 @@ from prefgen.core import ConfigError
 from prefgen.recipes.four_bit import BYTES_A_WEIGHT, four_bit_layers
 from prefgen.recipes.full_presets import BYTES_OF, FullPreset, published
 from prefgen.recipes.full_steps import (
+    N_LAYERS,
     adapter_step,
+    d_lm_of,
     d_user_of,
     latent_shape,
     lora_step,
     meta_lora,
     meta_personal,
+    meta_user_encoder,
     text_shapes,
 )
 from prefgen.recipes.meta_models import meta_network, meta_part, n_linear_weights, n_parameters
@@ -28,6 +31,9 @@ from prefgen.recipes.meta_models import meta_network, meta_part, n_linear_weight
 GIB = 2**30
 ADAM_BYTES = 8
 """Bytes a trained parameter for AdamW's two moments in float32."""
+PICTURES_A_PERSON, DIVISIONS = 20, 3
+"""As many pictures as one of the paper's 50,153 people has (arXiv 2512.06020), each divided three times into a history
+and pictures to be painted."""
 RESERVED = 1.0 * GIB
 """What the driver and the libraries keep of a card (an estimate)."""
 
@@ -121,11 +127,11 @@ def _smaller(preset: FullPreset) -> Iterator[tuple[str, FullPreset]]:
 
 
 def _adapter_stage(p: FullPreset) -> StagePlan:
-    network, linear, adapter, projector = _adapter_parameters(p.backbone, p.user_tokens, d_user_of(p))
+    network, linear, adapter, encoder = _adapter_parameters(p.backbone, p.mllm, p.user_tokens, p.d_clip)
     step = adapter_step(
         p.backbone, p.user_tokens, d_user_of(p), checkpointing=p.gradient_checkpointing, batch=p.adapter_batch
     )
-    trainable = {"adapter": adapter, "projector": projector}
+    trainable = {"adapter": adapter, "user encoder": encoder}
     return _stage(p, "adapter", p.adapter_batch, trainable, {"generator": network}, linear, step.flops, step.held)
 
 
@@ -172,14 +178,20 @@ def _stage(
 
 
 def _disk(p: FullPreset) -> dict[str, int]:
-    """Bytes of prepared rows by kind: two a number, four for user embeddings."""
+    """Bytes of what is kept of pictures and people, by kind, two a number. Every picture has a prompt of its own here,
+    which is the most that there can be."""
     channels, height, width = latent_shape(p.backbone)
     text = sum(_product(shape) for shape in text_shapes(p.backbone).values())
-    return {
-        "latents": 2 * channels * height * width * p.n_pictures,
-        "text embeddings": 2 * text * p.n_pictures,
-        "user embeddings": 2 * 4 * d_user_of(p) * p.n_pictures,
+    d_lm, n_tokens = d_lm_of(p.mllm), published(p.mllm)["tokens_per_picture"]
+    a_person = DIVISIONS * 2 * len(("last", "mean")) * 2 * N_LAYERS * d_lm
+    numbers = {
+        "latents": channels * height * width * p.n_pictures,
+        "text embeddings": text * p.n_pictures,
+        "picture tokens": n_tokens * d_lm * p.n_pictures,
+        "picture embeddings": p.d_clip * p.n_pictures,
+        "hidden states": a_person * p.n_pictures // PICTURES_A_PERSON,
     }
+    return {kind: 2 * n for kind, n in numbers.items()}
 
 
 def _product(shape: tuple[int, ...]) -> int:
@@ -187,12 +199,13 @@ def _product(shape: tuple[int, ...]) -> int:
 
 
 @lru_cache
-def _adapter_parameters(backbone: str, user_tokens: int, d_user: int) -> tuple[int, int, int, int]:
+def _adapter_parameters(backbone: str, mllm: str, user_tokens: int, d_clip: int) -> tuple[int, int, int, int]:
     network = meta_network(backbone)
-    preset = FullPreset(name="", backbone=backbone, mllm="", user_tokens=user_tokens)
-    model = meta_personal(preset, network)
+    preset = FullPreset(name="", backbone=backbone, mllm=mllm, user_tokens=user_tokens, d_clip=d_clip)
+    adapter = meta_personal(preset, network).adapter
+    encoder = meta_user_encoder(preset, adapter.d_cross)
     n_linear = sum(layer.weight.numel() for layer in four_bit_layers(network).values())
-    return n_parameters(network), n_linear, n_parameters(model.adapter), n_parameters(model.projector)
+    return n_parameters(network), n_linear, n_parameters(adapter), n_parameters(encoder)
 
 
 @lru_cache

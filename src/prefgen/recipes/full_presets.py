@@ -29,7 +29,7 @@ class FullPreset:
     mllm: str
     """Record of the language model."""
     n_pictures: int = 1_000_000
-    """Prepared rows; the paper's agents have 990,998 pictures."""
+    """Pictures that are learned from, for the plan alone; the paper's agents have 990,998."""
     dtype: Dtype = "bf16"
     """Of what is frozen. What is trained, its averages and the optimiser's moments are float32."""
     load_4bit: bool = False

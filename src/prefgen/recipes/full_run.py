@@ -9,31 +9,13 @@ import torch
 from torch import nn
 
 from prefgen.adapter import network_of
-from prefgen.core import ModelError
-from prefgen.pipeline.loading import check_pipeline, device_named, dtype_named, folder_of, loaded
+from prefgen.pipeline.loading import check_pipeline, device_named, dtype_named, loaded
 from prefgen.recipes.backbone_adapter import PersonalBackbone, train_backbone_adapter
 from prefgen.recipes.four_bit import check_bitsandbytes, quantise
+from prefgen.recipes.full_people.parts import weights_of
 from prefgen.recipes.full_presets import FullPreset, published
 from prefgen.recipes.loop import Deadline, LoopSettings, Unfinished
 from prefgen.recipes.prepared_rows import RowFolder
-
-
-def weights_of(record: str) -> Path:
-    """The folder of a published model's weights on this machine.
-
-    Raises:
-        ModelError: they are not here; nothing is downloaded unasked.
-    """
-    name = published(record)["hub"]
-    try:
-        folder = folder_of(name, local_files_only=True)
-    except ModelError as error:
-        raise ModelError(
-            f"the weights of {name} are not on this machine",
-            hint=f"download them first, after reading their licence: hf download {name}",
-        ) from error
-    check_pipeline(folder)
-    return folder
 
 
 def train_full(preset: FullPreset, *, work: Path, out: Path, max_minutes: float | None = None) -> bool:
@@ -45,7 +27,7 @@ def train_full(preset: FullPreset, *, work: Path, out: Path, max_minutes: float 
     """
     if preset.load_4bit:
         check_bitsandbytes()
-    folder = weights_of(preset.backbone)
+    folder = weights_of(preset.generator or published(preset.backbone)["hub"], check_pipeline)
     rows = RowFolder(work / "rows")
     pipe = _pipeline(folder, preset)
     model = _personal(network_of(pipe), preset, d_user=rows.rows([0]).like.shape[-1])

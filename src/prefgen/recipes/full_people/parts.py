@@ -52,12 +52,13 @@ class Parts:
         return dtype_named("bfloat16" if self.preset.dtype == "bf16" else self.preset.dtype)
 
     def language_model(self, lora: Path | None = None, *, training: bool = False) -> PreferenceMLLM:
-        """The language model, with updates where they are given."""
+        """The language model, with updates where they are given; in four bits only for training (QLoRA): what is read
+        of people is read as the finished model reads it."""
         return PreferenceMLLM.from_pretrained(
             self.folder / "mllm",
             device=str(self.device),
             dtype=self.dtype,
-            four_bit=self.preset.load_4bit,
+            four_bit=training and self.preset.load_4bit,
             gradient_checkpointing=training and self.preset.gradient_checkpointing,
             lora=lora,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from prefgen.history.splits import SPLITS, Split
 from prefgen.pipeline.texts import pooled_widths
 from prefgen.probing import LayerChoice
 from prefgen.recipes.checkpoint import load_tensors
+from prefgen.recipes.four_bit import quantise
 from prefgen.recipes.full_people.painting import (
     STAGE,
     Aligned,
@@ -84,18 +86,24 @@ def painted_for(held: Held, *, deadline: Deadline, say: Callable[[str], None]) -
     with painter.adapter.injected(painter.frozen[0]), painter.adapter.users(None):
         for heard in (False, True):
             lost = {split: flow_of_people(painter, held.states[split], book, p, heard=heard) for split in out}
-            told: dict[Split, Figures] = {s: {"flow_loss": one} if len(one) else {} for s, one in lost.items()}
-            tables.append(told)
+            tables.append({split: _told(one) for split, one in lost.items()})
     found: dict[Split, dict[str, Any] | None] = {split: retrieved(painter.encoder, aligned[split]) for split in out}
     return Painted(painter=painter, before=tables[0], after=tables[1], retrieval=found)
+
+
+def _told(lost: np.ndarray) -> Figures:
+    return {"flow_loss": lost} if len(lost) else {}
 
 
 def _fresh(held: Held, pipe: Any, d_text: int) -> Painter:
     """An untrained painter, whose adapter begins at the text's keys and values."""
     states, device = held.states["train"], held.parts.device
-    network = network_of(pipe).requires_grad_(False).eval().to(device)
+    network = network_of(pipe).requires_grad_(False).eval()
     torch.manual_seed(held.p.seed)
     adapter = UserAdapter.for_network(network, init="copy").float().to(device)
+    if held.parts.preset.load_4bit:  # only now: the adapter copies keys and values as they were
+        quantise(network, device)
+    network.to(device)
     place = int(states.people.paintable[0])
     one = states.side(place, 0, case_of(states.people, place, 0), 0)
     config = UserEncoderConfig(

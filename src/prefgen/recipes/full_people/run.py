@@ -21,6 +21,7 @@ from prefgen.history.splits import SPLITS, Split
 from prefgen.mllm import PreferenceMLLM
 from prefgen.pipeline.loading import without_loading_bars
 from prefgen.recipes.checkpoint import fingerprint
+from prefgen.recipes.four_bit import check_bitsandbytes
 from prefgen.recipes.full_people.eyes import PublishedEyes
 from prefgen.recipes.full_people.layers import chosen_layers
 from prefgen.recipes.full_people.painting import save_painter
@@ -97,6 +98,8 @@ def train_full_on_people(
     p, deadline = people_settings(preset), Deadline(minutes=max_minutes)
     if not p.adapter_samples:
         raise DataError("expected adapter_samples above 0: published weights hear nobody before they are trained")
+    if preset.load_4bit:
+        check_bitsandbytes()
     parts = parts_of(preset, work)
     made_from = name_of(folder, parts)
     if (known := finished(out, made_from)) is not None:
