@@ -1,4 +1,4 @@
-"""Every command and Python block of docs/hub.md runs, in the order in which it stands there, on a stand-in for the hub."""
+"""Every command and Python block of docs/hub.md runs, in the order in which it stands there, on a stand-in hub."""
 
 from __future__ import annotations
 

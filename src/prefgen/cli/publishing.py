@@ -29,7 +29,8 @@ def push(
         list[str] | None, typer.Option("--metric", metavar="NAME=VALUE", help="A figure; may be repeated.")
     ] = None,
     base_model: Annotated[
-        list[str] | None, typer.Option("--base-model", help="A hub name that it was made from; may be repeated.")
+        list[str] | None,
+        typer.Option("--base-model", metavar="NAME", help="A hub name that it was made from; may be repeated."),
     ] = None,
     summary: Annotated[str, typer.Option("--summary", help="What it is, in a sentence.")] = "",
     public: Annotated[bool, typer.Option("--public", help="A new repository is for everybody, not for you alone.")] = (
