@@ -28,6 +28,7 @@ FENCES = {
     "diffusers": {"adapter", "diffusion", "pipeline", "benchmark", "recipes"},
     "typer": {"cli"},
     "ray": {"recipes"},
+    "bitsandbytes": {"adapter", "recipes"},
     "accelerate": {"recipes"},
     "pyarrow": {"history", "recipes"},
     "webdataset": {"history"},

@@ -16,6 +16,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+import prefgen.mllm.loading as loading
 import prefgen.mllm.reading as reading
 from mllm_contract import EXACT, HISTORIES, QUESTIONS, packed_logits, told
 from prefgen.core import ConfigError, ModelError
@@ -155,19 +156,25 @@ def test_a_template_without_order_needs_a_placeholder(folders):
 @pytest.mark.parametrize(
     ("module", "arguments", "package"),
     [
-        ("bitsandbytes", {"four_bit": True}, "bitsandbytes"),
+        ("bitsandbytes", {"four_bit": True}, "'prefgen[quant]'"),
         ("flash_attn", {"attention": "flash_attention_2"}, "flash-attn"),
     ],
 )
-def test_a_missing_extra_comes_with_its_command(folders, module: str, arguments: dict, package: str):
-    if find_spec(module) is not None:
-        pytest.skip(f"{module} is installed")
-    assert refusal(folders("qwen3_vl"), **arguments).hint == f"pip install {package}"
+def test_a_missing_extra_comes_with_its_command(
+    folders, monkeypatch: pytest.MonkeyPatch, module: str, arguments: dict, package: str
+):
+    monkeypatch.setattr(loading, "find_spec", lambda name: None if name == module else find_spec(name))
+    error = refusal(folders("qwen3_vl"), **arguments)
+    assert error.message.startswith(f"expected {module} for ")
+    assert error.hint == f"pip install {package}"
 
 
-@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+@pytest.mark.skipif(not find_spec("bitsandbytes"), reason="bitsandbytes is not installed: pip install 'prefgen[quant]'")
+@pytest.mark.slow
 def test_four_bit_weights_take_lora_and_answer(folders):
     mllm = PreferenceMLLM.from_pretrained(folders("idefics3"), four_bit=True, gradient_checkpointing=True)
+    linears = {name: type(m).__name__ for name, m in mllm.model.named_modules() if isinstance(m, torch.nn.Linear)}
+    assert {name for name, kind in linears.items() if kind != "Linear4bit"} == {"lm_head"}
     before = mllm.score(HISTORIES[0], [noise(1)])
     wrapped = with_lora(mllm.model, rank=2)
     assert mllm.score(HISTORIES[0], [noise(1)]) == pytest.approx(before, abs=1e-3)

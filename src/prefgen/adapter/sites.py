@@ -81,6 +81,16 @@ def linear(layer: object) -> nn.Linear:
     return cast(nn.Linear, layer)
 
 
+def matrix_of(layer: nn.Linear) -> Float[Tensor, "width d_in"]:
+    """A linear layer's weights, detached; of a layer in four bits (bitsandbytes) those that it multiplies by."""
+    state = getattr(layer.weight, "quant_state", None)
+    if state is None:
+        return layer.weight.detach()
+    from bitsandbytes.functional import dequantize_4bit
+
+    return dequantize_4bit(layer.weight.data, state)
+
+
 def cross_site(name: str, attention: Attention) -> Site:
     """The site of one cross-attention layer."""
     keys, values = linear(attention.to_k), linear(attention.to_v)
@@ -91,8 +101,8 @@ def cross_site(name: str, attention: Attention) -> Site:
         stock=AttnProcessor2_0,
         width=keys.out_features,
         d_cross=keys.in_features,
-        text_keys=lambda: keys.weight.detach(),
-        text_values=lambda: values.weight.detach(),
+        text_keys=lambda: matrix_of(keys),
+        text_values=lambda: matrix_of(values),
     )
 
 
@@ -125,7 +135,7 @@ def _joint_sites(network: Any, form: Form, stock: type) -> list[Site]:
 
 
 def _composed(last: nn.Linear, first: nn.Linear) -> Callable[[], Tensor]:
-    return lambda: last.weight.detach() @ first.weight.detach()
+    return lambda: matrix_of(last) @ matrix_of(first)
 
 
 def _at_length(weight: Callable[[], Tensor], attention: Any) -> Callable[[], Tensor]:

@@ -40,7 +40,7 @@ def load_pair(
     if attention is not None:
         _need("flash_attn", "flash-attn", attention == "flash_attention_2", "flash attention")
         kwargs["attn_implementation"] = attention
-    _need("bitsandbytes", "bitsandbytes", four_bit, "four-bit weights")
+    _need("bitsandbytes", "'prefgen[quant]'", four_bit, "four-bit weights")
     try:
         hub = {k: v for k, v in kwargs.items() if k in HUB_ARGUMENTS}
         config: Any = AutoConfig.from_pretrained(str(name), **hub)
@@ -127,7 +127,7 @@ def _opens(path: Path) -> bool:
 
 def _need(module: str, package: str, wanted: bool, what: str) -> None:
     if wanted and find_spec(module) is None:
-        raise ModelError(f"expected {package} for {what}, got none installed", hint=f"pip install {package}")
+        raise ModelError(f"expected {module} for {what}, got none installed", hint=f"pip install {package}")
 
 
 def _explained(name: str, error: BaseException, token: object = None) -> ModelError:

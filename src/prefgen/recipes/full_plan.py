@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from prefgen.core import ConfigError
+from prefgen.recipes.four_bit import BYTES_A_WEIGHT, four_bit_layers
 from prefgen.recipes.full_presets import BYTES_OF, FullPreset, published
 from prefgen.recipes.full_steps import (
     adapter_step,
@@ -25,8 +26,6 @@ from prefgen.recipes.full_steps import (
 from prefgen.recipes.meta_models import meta_network, meta_part, n_linear_weights, n_parameters
 
 GIB = 2**30
-FOUR_BITS = 4.5 / 8
-"""Bytes a weight in NF4, blocks of 64 with a float32 scale."""
 ADAM_BYTES = 8
 """Bytes a trained parameter for AdamW's two moments in float32."""
 RESERVED = 1.0 * GIB
@@ -160,7 +159,7 @@ def _stage(
     gradients = 4 * n_trained
     memory: dict[str, float] = {}
     if p.load_4bit:
-        memory["frozen weights, 4 bit"] = n_linear * FOUR_BITS
+        memory["frozen weights, 4 bit"] = n_linear * BYTES_A_WEIGHT
         n_frozen -= n_linear
     memory[f"frozen weights, {p.dtype}"] = n_frozen * size
     memory["trained weights, float32"] = 4 * n_trained
@@ -192,14 +191,16 @@ def _adapter_parameters(backbone: str, user_tokens: int, d_user: int) -> tuple[i
     network = meta_network(backbone)
     preset = FullPreset(name="", backbone=backbone, mllm="", user_tokens=user_tokens)
     model = meta_personal(preset, network)
-    return n_parameters(network), n_linear_weights(network), n_parameters(model.adapter), n_parameters(model.projector)
+    n_linear = sum(layer.weight.numel() for layer in four_bit_layers(network).values())
+    return n_parameters(network), n_linear, n_parameters(model.adapter), n_parameters(model.projector)
 
 
 @lru_cache
 def _lora_parameters(mllm: str, rank: int) -> tuple[int, int, int]:
-    """Frozen parameters, those of them in linear layers, and the trained ones."""
+    """Frozen parameters, those of them that four bits hold, and the trained ones."""
     tuned = meta_lora(mllm, rank)
-    return n_parameters(tuned, trainable=False), n_linear_weights(tuned), n_parameters(tuned, trainable=True)
+    n_linear = n_linear_weights(tuned) - n_linear_weights(tuned.get_base_model().get_output_embeddings())
+    return n_parameters(tuned, trainable=False), n_linear, n_parameters(tuned, trainable=True)
 
 
 @lru_cache

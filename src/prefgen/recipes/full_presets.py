@@ -33,7 +33,7 @@ class FullPreset:
     dtype: Dtype = "bf16"
     """Of what is frozen. What is trained, its averages and the optimiser's moments are float32."""
     load_4bit: bool = False
-    """Whether frozen linear layers are kept in four bits (NF4: 4.5 bits a weight with its scales)."""
+    """Whether frozen linear layers are kept in four bits (NF4 with double quantisation, `prefgen.recipes.four_bit`)."""
     gradient_checkpointing: bool = True
     """Runs each block again on the way back, in place of keeping what it made."""
     user_tokens: int = 8

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from prefgen.adapter import network_of
-from prefgen.core import ConfigError, ModelError
+from prefgen.core import ModelError
 from prefgen.pipeline.loading import check_pipeline, device_named, dtype_named, folder_of, loaded
 from prefgen.recipes.backbone_adapter import PersonalBackbone, train_backbone_adapter
+from prefgen.recipes.four_bit import check_bitsandbytes, quantise
 from prefgen.recipes.full_presets import FullPreset, published
 from prefgen.recipes.loop import Deadline, LoopSettings, Unfinished
 from prefgen.recipes.prepared_rows import RowFolder
@@ -36,21 +40,15 @@ def train_full(preset: FullPreset, *, work: Path, out: Path, max_minutes: float 
     """Trains the adapter of a full preset on the rows in `work/rows` and saves it in `out`. Returns whether it is done.
 
     Raises:
-        ModelError: the generator's weights are not on this machine.
+        ModelError: the generator's weights are not on this machine, or bitsandbytes is not, which four bits need.
         DataError: there are no prepared rows.
-        ConfigError: four bits, for which no loader is written yet.
     """
-    folder = weights_of(preset.backbone)
     if preset.load_4bit:
-        raise ConfigError(
-            "training on a generator in 4 bits is planned for, not written",
-            hint="take a card that holds it in bf16, and --no-load-4bit",
-        )
+        check_bitsandbytes()
+    folder = weights_of(preset.backbone)
     rows = RowFolder(work / "rows")
     pipe = _pipeline(folder, preset)
-    network: Any = network_of(pipe).to(device_named("auto"))
-    d_user = rows.rows([0]).like.shape[-1]
-    model = PersonalBackbone.for_network(network, d_user=d_user, n_tokens=preset.user_tokens)
+    model = _personal(network_of(pipe), preset, d_user=rows.rows([0]).like.shape[-1])
     settings = LoopSettings(
         n_samples=preset.adapter_samples,
         batch_size=preset.adapter_batch,
@@ -73,6 +71,18 @@ def train_full(preset: FullPreset, *, work: Path, out: Path, max_minutes: float 
         return False
     model.save(out)
     return True
+
+
+def _personal(network: nn.Module, preset: FullPreset, *, d_user: int) -> PersonalBackbone:
+    """What is trained, on this machine's best device, with the network that it starts from, in four bits if asked."""
+    device = device_named("auto")
+    if not preset.load_4bit:
+        network.to(device)
+    torch.manual_seed(preset.seed)  # the projector starts at random
+    model = PersonalBackbone.for_network(network, d_user=d_user, n_tokens=preset.user_tokens)
+    if preset.load_4bit:  # only now: the adapter copies keys and values as they were
+        quantise(network, device)
+    return model.to(device)
 
 
 def _pipeline(folder: Path, preset: FullPreset) -> Any:

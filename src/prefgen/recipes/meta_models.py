@@ -55,6 +55,6 @@ def n_parameters(module: nn.Module, *, trainable: bool | None = None) -> int:
 
 
 def n_linear_weights(module: nn.Module) -> int:
-    """How many of them are weights of linear layers that are frozen: what four bits can hold."""
+    """How many of them are weights of linear layers that are frozen."""
     found = {id(m.weight): m.weight for m in module.modules() if type(m) is nn.Linear and not m.weight.requires_grad}
     return sum(weight.numel() for weight in found.values())
