@@ -14,10 +14,12 @@ from PIL import Image
 from prefgen.cli.main import status_of
 from prefgen.history.collect import people_in
 from prefgen.history.splits import SPLITS, split_of
+from prefgen.recipes.full_presets import FULL_PRESETS
 from prefgen.recipes.own_data import settings
 from prefgen.recipes.own_data.report import BETTER, REPORT
 from raw_choices import bytes_under, choice, write
 from tiny_own_data import coloured, smallest, start_folder
+from tiny_published import published_preset
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "train_on_your_data.md").read_text(encoding="utf-8")
 NAMES = (
@@ -84,6 +86,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     embedded = start_folder(tmp_path / "embedded")
     monkeypatch.setattr("prefgen.pipeline.loading._embedded", lambda: embedded)
     monkeypatch.setitem(settings.OWN_DATA_PRESETS, "tiny", smallest(**SIZE))
+    published = published_preset(tmp_path / "published", "sd15-smolvlm", preference_samples=24, adapter_samples=8)
+    monkeypatch.setitem(FULL_PRESETS, "sd15-smolvlm", published)
     monkeypatch.chdir(tmp_path)
     own_people(Path("MINE"))
     choosers(Path("RAW") / "train-00000.parquet")
@@ -124,6 +128,12 @@ def _check(out: dict[str, str]) -> None:
         assert set(split) == {*BETTER, "flow_loss_hearing_nobody", "flow_loss_by_hearing"}
         n_held_out = report["people"]["test"]["people"]
         assert all(row["after"]["n"] == min(n_held_out, 4) for row in split.values())
+    report = json.loads((Path("MODEL_4") / REPORT).read_text())
+    assert set(report["figures"]["test"]) == {"which_of_two", "yes_no", "flow_loss"}
+    assert (Path("MODEL_4") / "mllm" / "lora" / "adapter_model.safetensors").is_file()
+    dry = _of(out, "prefgen train --preset sd15-smolvlm --people PEOPLE --dry-run")
+    assert f"train: {sum(1 for _ in people_in('PEOPLE', 'train'))} people" in dry
+    assert "user encoder" in dry
     assert "MODEL is ready" in _of(out, "prefgen train --people PEOPLE --start embedded")
     assert "unfinished: the same command resumes" in _of(out, "--max-minutes 0")
     assert bytes_under(Path("MODEL_3")) == bytes_under(Path("OURS_MODEL"))
@@ -133,9 +143,10 @@ def _check(out: dict[str, str]) -> None:
     assert _stage_kept("MODEL_2", "mllm/model.safetensors")
     assert not _stage_kept("MODEL", "mllm/model.safetensors")
     assert len(_of(out, "prefgen rank").splitlines()) >= N_SIDE
-    [picture] = _of(out, "prefgen generate").split()
-    with Image.open(picture) as image:
-        assert image.size[0] >= 16
+    for told in ("--model MODEL --seed", "--model MODEL_4 --seed"):
+        [picture] = next(out[line] for line in out if line.startswith("prefgen generate") and told in line).split()
+        with Image.open(picture) as image:
+            assert image.size[0] >= 16
     assert Path("new.prefgen").read_bytes() != Path("old.prefgen").read_bytes()
 
 
@@ -181,6 +192,8 @@ def test_the_pages_numbers_are_the_codes() -> None:
 def test_the_embedded_model_trains_on_with_simulated_people_between(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    published = published_preset(tmp_path / "published", "sd15-smolvlm", preference_samples=24, adapter_samples=8)
+    monkeypatch.setitem(FULL_PRESETS, "sd15-smolvlm", published)
     monkeypatch.chdir(tmp_path)
     own_people(Path("MINE"))
     small = {"preference_samples": 40, "adapter_samples": 16, "simulated_people": 4, "simulated_pictures": 60}

@@ -51,7 +51,7 @@ def trained(home: Path, name: str, **changes: object) -> tuple[dict[str, Any], P
 
 @pytest.fixture(scope="module")
 def sd15(home: Path) -> tuple[dict[str, Any], Path]:
-    return trained(home, "sd15-idefics2")
+    return trained(home, "sd15-idefics2", strings_by_model=True)
 
 
 def paints(model: PrefGen, family: str) -> None:
@@ -122,7 +122,7 @@ def test_nobodys_pictures_prompts_or_names_are_in_the_model_or_what_is_published
 @pytest.mark.slow
 def test_a_training_that_was_stopped_ends_in_the_same_bytes(home: Path, sd15: tuple[dict[str, Any], Path]) -> None:
     _, unbroken = sd15
-    preset = published_preset(home, "sd15-idefics2")
+    preset = published_preset(home, "sd15-idefics2", strings_by_model=True)
     work, out = home / "work-stopped", home / "model-stopped"
     n_stops = 0
     while train_full_on_people(home / "people", preset, work=work, out=out, max_minutes=0) is None:
@@ -197,7 +197,7 @@ def test_weights_that_are_not_here_are_named(home: Path, tmp_path: Path) -> None
 def test_the_command_takes_weights_of_ones_own(home: Path, cli: Any, tmp_path: Path) -> None:
     preset = published_preset(home, "sd15-idefics2")
     kept = ("generator", "language_model", "image_encoder", "side_px", "preference_samples", "adapter_samples")
-    kept += ("choose_every", "evaluated_people", "user_tokens", "align_people")
+    kept += ("choose_every", "evaluated_people", "user_tokens", "align_people", "strings_by_model")
     given = [word for name in kept for word in ("--set", f"{name}={getattr(preset, name)}")]
     common = ["train", "--preset", "sd15-idefics2", "--people", home / "people", "--work", tmp_path / "work"]
     common += ["-o", tmp_path / "model", "--dtype", "float32", "--batch", "3", *given]

@@ -25,6 +25,7 @@ SMALLEST = {
     "align_people": 6,
     "user_tokens": 2,
     "load_4bit": False,
+    "strings_by_model": False,
 }
 
 

@@ -69,6 +69,8 @@ class FullPreset:
     """λ of the contrastive preference loss."""
     align_people: int = 32
     """With people: how many of them each step draws together with the strings of their tastes."""
+    strings_by_model: bool = True
+    """With people: whether the language model writes the strings; else they are the prompts, which takes no time."""
     align_weight: float = 0.5
     """Weight of the MMD beside the generator's loss."""
     probed_people: int = 100

@@ -85,8 +85,11 @@ def painted_for(held: Held, *, deadline: Deadline, say: Callable[[str], None]) -
     out: tuple[Split, ...] = ("validation", "test")
     with painter.adapter.injected(painter.frozen[0]), painter.adapter.users(None):
         for heard in (False, True):
-            lost = {split: flow_of_people(painter, held.states[split], book, p, heard=heard) for split in out}
-            tables.append({split: _told(one) for split, one in lost.items()})
+            lost: dict[Split, np.ndarray] = {
+                split: flow_of_people(painter, held.states[split], book, p, heard=heard) for split in out
+            }
+            told: dict[Split, Figures] = {split: _told(one) for split, one in lost.items()}
+            tables.append(told)
     found: dict[Split, dict[str, Any] | None] = {split: retrieved(painter.encoder, aligned[split]) for split in out}
     return Painted(painter=painter, before=tables[0], after=tables[1], retrieval=found)
 

@@ -181,7 +181,8 @@ def _trained(run: _Run) -> tuple[dict[str, Any], People]:
 
 def _strings(run: _Run, split: Split) -> Strings:
     path = run.work / "strings" / f"{split}.jsonl"
-    return strings_of(run.folder, split, run.parts.language_model, path, deadline=run.deadline, say=run.say)
+    load = run.parts.language_model if run.preset.strings_by_model else None
+    return strings_of(run.folder, split, load, path, deadline=run.deadline, say=run.say)
 
 
 def _figures(run: _Run, people: People, lora: Path | None) -> tuple[Figures, Figures]:

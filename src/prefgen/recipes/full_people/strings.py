@@ -25,13 +25,14 @@ Strings = dict[str, tuple[str, str]]
 def strings_of(
     folder: Path,
     split: Split,
-    load: Callable[[], PreferenceMLLM],
+    load: Callable[[], PreferenceMLLM] | None,
     path: Path,
     *,
     deadline: Deadline,
     say: Callable[[str], None],
 ) -> Strings:
-    """A split's strings, one line of JSON a person in `path`, found on first use.
+    """A split's strings, one line of JSON a person in `path`, found on first use by the model that `load` gives; None
+    takes the prompts alone.
 
     Raises:
         Unfinished: the time was up; what was found is kept.
@@ -42,10 +43,11 @@ def strings_of(
     for person in people_in(folder, split):
         if person.user_id in found:
             continue
-        reader = reader or [load()]
+        if load is not None:
+            reader = reader or [load()]
         items = person.history(longest_px=MAX_STORED_PX).items
         sides = [[item for item in items if item.side == side] for side in ("like", "dislike")]
-        words = _words(reader[0], sides)
+        words = _words(reader[0], sides) if reader else TasteWords()
         told = [", ".join(said) or from_prompts(side) for said, side in zip((words.liked, words.disliked), sides)]
         found[person.user_id] = (told[0], told[1])
         with path.open("a") as file:
