@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from prefgen.benchmark.prediction.asked import in_random_order
 from prefgen.benchmark.prediction.beyond import asked_of_dogs, asked_of_emoji, share_rating_first_higher
 from prefgen.benchmark.prediction.people import asked_of_cases, share_choosing_first, true_reading
 from prefgen.benchmark.prediction.predictors import ClipLogisticRegression, first_of_two, history_of_pairs
+from prefgen.benchmark.prediction.rounds import Rounds
 from prefgen.benchmark.prediction.run import padded, right_choices
 from prefgen.benchmark.statistics import calibration_error
 from prefgen.benchmark.tasks import cases_of
@@ -186,6 +188,30 @@ def test_the_task_gives_rows_for_every_predictor_and_figures_for_every_person(tm
     assert found["prefgen", "prediction_accuracy_dogs@8_pairs"].value > 0.9
     assert found["crowd", "prediction_accuracy_dogs@0_pairs"].value == 1.0
     assert json.loads(json.dumps(per_person)) == per_person
+
+
+def test_answered_rounds_are_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answered(asked: str = "this") -> Any:
+        rounds = Rounds(folder=tmp_path, asked=asked)
+        return prediction_rows(FakeChain(), members_of("validation"), plan=PLAN, methods=["prefgen"], rounds=rounds)
+
+    rows, per_person = answered()
+    (tmp_path / "one_attribute.8.json").unlink()
+    n_asked = 0
+    ask = PREDICTORS["prefgen"].first_chosen
+
+    def counted(*given: Any) -> Any:
+        nonlocal n_asked
+        n_asked += 1
+        return ask(*given)
+
+    monkeypatch.setattr(PREDICTORS["prefgen"], "first_chosen", counted)
+    again, same_people = answered()
+    assert n_asked == PLAN.n_users, "one round was missing"
+    assert [r.to_json() for r in again] == [r.to_json() for r in rows]
+    assert same_people == per_person
+    answered("another")
+    assert n_asked > 2 * PLAN.n_users
 
 
 def test_absent_data_is_said_and_methods_are_chosen() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from prefgen.benchmark.prediction.asked import N_REFERENCES, Asked
 from prefgen.benchmark.prediction.beyond import asked_of_dogs, asked_of_emoji
 from prefgen.benchmark.prediction.people import asked_of_cases
 from prefgen.benchmark.prediction.predictors import PREDICTORS, Predictor
+from prefgen.benchmark.prediction.rounds import Rounds
 from prefgen.benchmark.results import Row, row
 from prefgen.benchmark.run import check_names, command_of, current_commit, weights_folder, weights_sha256
 from prefgen.benchmark.statistics import calibration_interval, mean_interval
+from prefgen.benchmark.store import fingerprint
 from prefgen.benchmark.tasks import cases_of
 from prefgen.core import InputError
 
@@ -30,6 +32,10 @@ OTHER_USER, STRANGERS_AT = "other_user", 4
 """A control: the model told another person's choices, at this many reference pairs."""
 CALIBRATED = ("prefgen", "clip_logistic_regression", "crowd")
 """Predictors whose probabilities claim something."""
+
+
+KEPT_PICTURES = 50_000
+"""Pictures whose tokens the language model keeps: every round asks about the same ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +70,8 @@ def bench_prediction(
     """Asks a model, and what it is compared with, about the test people and, with `data`, about emoji and dogs.
 
     Gives what `bench` gives, with `per_person`: the share of right choices of each person by each predictor. `methods`
-    are names of `PREDICTORS`; `out` keeps the result as `prediction.json`.
+    are names of `PREDICTORS`; `out` keeps the result as `prediction.json`, and each round, so that the same command
+    goes on where a broken one stopped.
     """
     from prefgen.pipeline import PrefGen
 
@@ -77,8 +84,20 @@ def bench_prediction(
         plan = replace(plan, n_users=n_users)
     folder = weights_folder(model_folder)
     chain = PrefGen.from_pretrained(str(model_folder))
+    if hasattr(chain.mllm, "vision"):
+        chain.mllm.vision.max_items = KEPT_PICTURES  # pyright: ignore[reportAttributeAccessIssue]
+    rounds = None
+    if out is not None:
+        asked = fingerprint(weights_sha256(folder), asdict(plan), list(names), seed, str(data))
+        rounds = Rounds(folder=Path(out) / "rounds", asked=asked)
     rows, per_person = prediction_rows(
-        chain, members_of("test"), plan=plan, methods=names, seed=seed, data=None if data is None else Path(data)
+        chain,
+        members_of("test"),
+        plan=plan,
+        methods=names,
+        seed=seed,
+        data=None if data is None else Path(data),
+        rounds=rounds,
     )
     command = command_of(model_folder, quick, seed, out, n_users, methods, data, task="prediction")
     result = {
@@ -104,6 +123,7 @@ def prediction_rows(
     methods: Sequence[str] = tuple(PREDICTORS),
     seed: int = 0,
     data: Path | None = None,
+    rounds: Rounds | None = None,
 ) -> tuple[list[Row], list[dict[str, Any]]]:
     """`prediction_accuracy_{people}@{k}_pairs` and `prediction_calibration_error_…` for every predictor, and the
     accuracy of each person. `people` are `everything` and `one_attribute` (simulated, by what the two pictures of a
@@ -124,7 +144,12 @@ def prediction_rows(
         for people, asked in groups.items():
             for k in N_REFERENCES:
                 bar.set_description(f"{people}, {k} pairs")
-                new_rows, new_people = _round(chain, people, asked, k, [PREDICTORS[m] for m in methods])
+                known = rounds.known(people, k) if rounds else None
+                if known is None:
+                    known = _round(chain, people, asked, k, [PREDICTORS[m] for m in methods])
+                    if rounds:
+                        rounds.keep(people, k, known)
+                new_rows, new_people = known
                 rows += new_rows
                 per_person += new_people
                 bar.update()
