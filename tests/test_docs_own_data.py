@@ -143,7 +143,7 @@ def _check(out: dict[str, str]) -> None:
     assert _stage_kept("MODEL_2", "mllm/model.safetensors")
     assert not _stage_kept("MODEL", "mllm/model.safetensors")
     assert len(_of(out, "prefgen rank").splitlines()) >= N_SIDE
-    for told in ("--model MODEL --seed", "--model MODEL_4 --seed"):
+    for told in ("--model MODEL --seed", "--model MODEL_4 --dtype"):
         [picture] = next(out[line] for line in out if line.startswith("prefgen generate") and told in line).split()
         with Image.open(picture) as image:
             assert image.size[0] >= 16

@@ -86,6 +86,7 @@ def lines_of(plan: FullPlan) -> Iterator[str]:
     p = plan.preset
     backbone, mllm = (published(name)["hub"] for name in (p.backbone, p.mllm))
     yield f"{p.name}: {backbone} and {mllm}, counted from their published configurations, nothing downloaded"
+    yield f"pictures are seen through {p.image_encoder}"
     for stage in plan.stages:
         yield from _stage_lines(stage)
     whose = f"{p.n_pictures:,} pictures of {p.n_pictures // PICTURES_A_PERSON:,} people"

@@ -21,7 +21,11 @@ def with_lora(model: Any, *, rank: int, alpha: int | None = None, dropout: float
 
     if getattr(model, "is_loaded_in_4bit", False):
         checkpointing = bool(getattr(model, "is_gradient_checkpointing", False))
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
+        model = prepare_model_for_kbit_training(
+            model,
+            use_gradient_checkpointing=checkpointing,
+            gradient_checkpointing_kwargs={"use_reentrant": False},
+        )
     config = LoraConfig(r=rank, lora_alpha=alpha or rank, lora_dropout=dropout, target_modules=LANGUAGE_MODEL)
     return get_peft_model(model, config)
 

@@ -20,6 +20,8 @@ from prefgen.pipeline.ports import PreferenceModel
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 OUR_PARTS = ("image_encoder", "feature_extractor", "mllm", "user_encoder", "adapter")
+LARGE_BYTES = 10**9
+"""Weights of a language model beyond which it is loaded in the dtype that is asked for."""
 _WITHOUT_WEIGHTS = ("tokenizer", "scheduler", "feature_extractor", "image_processor", "safety_checker")
 
 T = TypeVar("T")
@@ -156,12 +158,14 @@ def load_evidence(folder: Path, device: torch.device) -> TasteEvidence | None:
 
 
 def load_mllm(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> PreferenceModel:
-    """The preference model of the folder, in float32; one that is a published model and updates of it (`mllm/lora`), in
-    `dtype`, since it is large."""
+    """The preference model of the folder, with its updates where there are any (`mllm/lora`), in float32; a large one
+    in `dtype`."""
     from prefgen.mllm import PreferenceMLLM
 
     lora = folder / "mllm" / "lora"
-    more: dict[str, Any] = {"lora": lora, "dtype": dtype} if lora.is_dir() else {}
+    more: dict[str, Any] = {"lora": lora} if lora.is_dir() else {}
+    if sum(path.stat().st_size for path in (folder / "mllm").glob("*.safetensors")) > LARGE_BYTES:
+        more["dtype"] = dtype
     return loaded("mllm", lambda: PreferenceMLLM.from_pretrained(folder / "mllm", device=str(device), **more))
 
 

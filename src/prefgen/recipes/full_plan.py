@@ -124,6 +124,8 @@ def _smaller(preset: FullPreset) -> Iterator[tuple[str, FullPreset]]:
     if not preset.load_4bit:
         preset = preset.with_overrides(load_4bit=True)
         yield "--load-4bit", preset
+    if preset.ema:
+        yield "--set ema=false", preset.with_overrides(ema=False)
 
 
 def _adapter_stage(p: FullPreset) -> StagePlan:

@@ -56,10 +56,14 @@ class FullPreset:
     """Whether averaged weights are kept on the card beside the adapter's."""
     mllm_batch: int = 1
     """Conversations a step."""
-    history_pictures: int = 17
-    """Pictures of a conversation: eight liked, eight disliked, one asked about."""
-    text_tokens: int = 320
-    """Words of a conversation, in tokens."""
+    most_pictures: int = 8
+    """Most pictures a side that a history tells."""
+    asked_pairs: int = 2
+    """Pairs that one history is asked about: yes or no on both, and which of the two."""
+    history_pictures: int = 24
+    """Pictures in a conversation, for the plan: eight liked, eight disliked, and two pairs shown twice."""
+    text_tokens: int = 1_400
+    """Words of a conversation, in tokens, for the plan: prompts of sixteen pictures, and the questions."""
     lora_rank: int = 8
     """With alpha 8 and dropout 0.1 as in the paper family's scorer (arXiv 2508.08220)."""
     preference_samples: int = 100_000
@@ -85,7 +89,7 @@ class FullPreset:
         """The preset with some fields replaced; None leaves one as it is.
 
         Raises:
-            ConfigError: a batch below 1, or a dtype that is not known.
+            ConfigError: a number that makes no training, or a dtype that is not known.
         """
         made = replace(self, **{name: value for name, value in values.items() if value is not None})
         if made.dtype not in BYTES_OF:
@@ -94,6 +98,15 @@ class FullPreset:
             )
         if made.adapter_batch < 1 or made.mllm_batch < 1:
             raise ConfigError(f"expected a batch of 1 or more, got {min(made.adapter_batch, made.mllm_batch)}")
+        for name in ("most_pictures", "asked_pairs", "evaluated_people", "choose_every", "user_tokens"):
+            if getattr(made, name) < 1:
+                raise ConfigError(f"expected {name} of 1 or more, got {getattr(made, name)}")
+        if made.align_people < 2:
+            raise ConfigError(
+                f"expected align_people of 2 or more, got {made.align_people}", hint="align_weight=0 aligns nobody"
+            )
+        if made.side_px < 0 or made.side_px % 16:
+            raise ConfigError(f"expected side_px as a multiple of 16, got {made.side_px}")
         return made
 
 

@@ -38,6 +38,7 @@ def train_full(preset: FullPreset, *, work: Path, out: Path, max_minutes: float 
         ema_decay=0.9999 if preset.ema else 0.0,
         bf16=False,
         seed=preset.seed,
+        save_every_s=1800.0,  # a checkpoint of SDXL's adapter takes 11 GB
     )
     try:
         train_backbone_adapter(

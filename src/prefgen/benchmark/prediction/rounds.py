@@ -45,4 +45,5 @@ class Rounds:
 
 
 def _row(told: dict[str, Any]) -> Row:
-    return Row(**{name: math.nan if value == "n/a" else value for name, value in told.items()})
+    figures: dict[str, Any] = {name: math.nan if value == "n/a" else value for name, value in told.items()}
+    return Row(**figures)

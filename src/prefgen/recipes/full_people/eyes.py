@@ -12,11 +12,12 @@ from prefgen.core import ModelError
 from prefgen.diffusion import encode_pictures
 from prefgen.pipeline.embed import picture_features
 from prefgen.pipeline.loading import load_image_encoder
-from prefgen.pipeline.stored import stored_picture
+from prefgen.pipeline.stored import MAX_STORED_PX, stored_picture
 from prefgen.recipes.full_people.parts import Parts
 from prefgen.recipes.own_data.features import squared
 
-PICTURES_AT_ONCE = 4
+PICTURES_AT_ONCE = 1
+"""Large pictures in the autoencoder: it stands beside the language model."""
 
 
 class PublishedEyes:
@@ -29,17 +30,18 @@ class PublishedEyes:
         self.mllm = parts.language_model()
         self.mllm.vision.max_items = 1
         self.clip, self.extractor = load_image_encoder(parts.folder, parts.device)
-        self.pipe = parts.pipeline()
-        self.pipe.vae.to(parts.device)
+        self.pipe = parts.pipeline("vae")
+        self.pipe.vae.to(parts.device, torch.float32)  # XL's overflows in float16
         self.side_px = parts.side_px(self.pipe)
-        self.longest_px = 2 * self.side_px
+        self.longest_px = max(MAX_STORED_PX, 3 * self.side_px // 2)
 
     @torch.no_grad()
     def see(self, pictures: Sequence[Image.Image]) -> dict[str, Tensor]:
         """float16 `tokens` [n, n_tokens, d_lm], `clip` [n, d_clip] and `latents` [n, channels, h, w].
 
         Raises:
-            ModelError: the language model takes another number of tokens for another shape of picture.
+            ModelError: the language model takes another number of tokens for another shape of picture, or a network
+                overflows in its dtype.
         """
         small = [stored_picture(picture) for picture in pictures]
         tokens = self.mllm.vision.tokens(small)
@@ -51,8 +53,12 @@ class PublishedEyes:
         square = [squared(picture, self.side_px) for picture in pictures]
         portions = [square[at : at + PICTURES_AT_ONCE] for at in range(0, len(square), PICTURES_AT_ONCE)]
         latents = [encode_pictures(self.pipe, some, side_px=self.side_px).cpu() for some in portions]
-        return {
+        seen = {
             "tokens": torch.stack(tokens).half().cpu(),
             "clip": picture_features(small, self.clip, self.extractor).half().cpu(),
             "latents": torch.cat(latents).half(),
         }
+        for name, values in seen.items():
+            if not bool(values.isfinite().all()):
+                raise ModelError(f"the {name} of a picture are not finite", hint="try --dtype bf16 or float32")
+        return seen

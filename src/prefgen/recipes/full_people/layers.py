@@ -21,6 +21,7 @@ from prefgen.recipes.checkpoint import save_json
 from prefgen.recipes.own_data.conversations import Examined, examined_people
 from prefgen.recipes.own_data.features import People
 from prefgen.recipes.own_data.people import Opinion, as_told
+from prefgen.recipes.own_data.states import MOST_PICTURES
 
 N_HISTORIES = 4
 LEAST_PROBED = 8
@@ -61,13 +62,13 @@ def unprobed(n_states: int, n_people: int) -> LayerChoice:
 
 
 def dealt(one: Examined) -> list[list[Opinion]]:
-    """A person's liked pictures as `N_HISTORIES` histories that share no picture and no prompt; fewer where there are
-    too few."""
+    """A person's liked pictures as `N_HISTORIES` histories that share no picture and no prompt, each as long as an
+    adapter hears them; fewer where there are too few."""
     groups = sorted({o.group for o in one.person.liked()})
     rng = numpy_rng("probed histories", one.person.user_id)
     order = [groups[int(i)] for i in rng.permutation(len(groups))]
     hands = [set(order[k::N_HISTORIES]) for k in range(N_HISTORIES)]
-    return [one.person.liked(hand) for hand in hands if hand]
+    return [one.person.liked(hand)[:MOST_PICTURES] for hand in hands if hand]
 
 
 def _probed(
@@ -78,7 +79,7 @@ def _probed(
     owners: list[int] = []
     for user, one in enumerate(exams):
         histories = [_shown(people, history) for history in dealt(one)]
-        hidden.append(mllm.encode_told(histories).like.last.float().cpu().numpy())
+        hidden += [mllm.encode_told([history]).like.last.float().cpu().numpy() for history in histories]
         owners += [user] * len(one.asked)
         asked.append(mllm.asked_states(_shown(people, one.history), _tokens(people, one.asked)).cpu().numpy())
     users = [user for user in range(len(exams)) for _ in range(N_HISTORIES)]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prefgen.adapter import UserAdapter, save_adapter
+from prefgen.adapter import UserAdapter, UserTokens, save_adapter
 from prefgen.alignment import mmd2_unbiased, retrieval_top1
 from prefgen.core import numpy_rng, torch_generator
 from prefgen.diffusion import backbone_loss
@@ -32,6 +32,8 @@ from prefgen.recipes.own_data.settings import OwnDataPreset
 from prefgen.recipes.own_data.states import States, case_of
 
 STAGE = "adapter"
+SAVE_EVERY_S = 1800.0
+"""Weights, their average and two moments are 11 GB of SDXL's adapter: not to be written every two minutes."""
 
 
 class Painter(nn.Module):
@@ -54,9 +56,12 @@ class Painter(nn.Module):
         """float32 [n_rows · n_draws]: the generator's own loss on the rows' targets, told their prompts and hearing
         their people, each at `n_draws` times and noises."""
         network, scheduler = self.frozen
-        rows = [row for row in rows for _ in range(n_draws)]
         heard = heard_tokens(self.encoder, states, rows, elected=False)
+        if heard is not None and n_draws > 1:
+            sides = {side: getattr(heard, side) for side in SIDES if getattr(heard, side) is not None}
+            heard = UserTokens(**{side: tokens.repeat_interleave(n_draws, 0) for side, tokens in sides.items()})
         self.adapter.hear(self.adapter.state_for(heard))
+        rows = [row for row in rows for _ in range(n_draws)]
         latents = states.people.rows("latents", [row.target.key for row in rows]).to(network.device, network.dtype)
         told = book([row.prompt for row in rows]).to(network.device, network.dtype)
         with stock_attention():
@@ -118,7 +123,8 @@ def train_painting(
         flow = painter.flow(states["train"], book, rows, generator).mean()
         drawn = numpy_rng("aligned", p.seed, step).permutation(len(states["train"].people.paintable))
         apart = mmd_of(painter.encoder, aligned["train"], drawn[: preset.align_people].tolist())
-        return {"loss": flow + preset.align_weight * apart, "flow": flow, "mmd": apart}
+        tie = 0 * next(painter.encoder.parameters()).sum()  # a step in which nobody is heard has a way back too
+        return {"loss": flow + preset.align_weight * apart + tie, "flow": flow, "mmd": apart}
 
     def lost(_: nn.Module) -> float:
         return float(flow_of_people(painter, states["validation"], book, p).mean())
@@ -132,6 +138,7 @@ def train_painting(
         seed=p.seed,
         bf16=False,
         show_every=max(p.adapter_batch, p.choose_every),
+        save_every_s=SAVE_EVERY_S,
     )
     if preset.gradient_checkpointing:
         network.enable_gradient_checkpointing()
@@ -184,8 +191,9 @@ def flow_of_people(
         target = case_of(states.people, place, 0).targets[0]
         row = Row(place=place, variant=0, target=target, prompt=target.prompt or "", heard=heard)
         generator = torch_generator("own flow", states.people.person(place).user_id)
-        lost = painter.flow(states, book, [row], generator, n_draws=p.flow_draws)
-        found.append(float(lost.mean()))
+        portions = [min(p.adapter_batch, p.flow_draws - at) for at in range(0, p.flow_draws, p.adapter_batch)]
+        lost = [painter.flow(states, book, [row], generator, n_draws=n) for n in portions]
+        found.append(float(torch.cat(lost).mean()))
     return np.array(found)
 
 

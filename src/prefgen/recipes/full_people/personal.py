@@ -27,8 +27,8 @@ from prefgen.recipes.full_people.painting import (
     retrieved,
     train_painting,
 )
-from prefgen.recipes.full_people.parts import Parts
-from prefgen.recipes.full_people.prompts import on_device, pooled, prompt_book, texts_of
+from prefgen.recipes.full_people.parts import Parts, freed
+from prefgen.recipes.full_people.prompts import pooled, prompt_book, texts_of
 from prefgen.recipes.full_people.strings import Strings
 from prefgen.recipes.loop import Deadline
 from prefgen.recipes.own_data.report import Figures
@@ -72,7 +72,10 @@ def painted_for(held: Held, *, deadline: Deadline, say: Callable[[str], None]) -
     book = prompt_book(pipe, parts, texts, held.work, deadline)
     d_text = max(pooled_widths(pipe).values())
     aligned = {split: _aligned(pipe, held.states[split], held.strings[split], d_text) for split in SPLITS}
-    on_device(pipe, torch.device("cpu"))
+    for part in ("text_encoder", "text_encoder_2", "text_encoder_3", "vae", "safety_checker"):
+        if getattr(pipe, part, None) is not None:
+            setattr(pipe, part, None)
+    freed()
     painter = _fresh(held, pipe, d_text)
     if is_done(held.work, held.made_from):
         _take_best(painter, held.work)

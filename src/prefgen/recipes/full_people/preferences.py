@@ -16,7 +16,7 @@ from prefgen.core import ModelError
 from prefgen.mllm import Pack, PreferenceMLLM, run_packed, save_lora, with_lora
 from prefgen.recipes.attention import stock_attention
 from prefgen.recipes.checkpoint import save_json
-from prefgen.recipes.full_people.parts import Parts
+from prefgen.recipes.full_people.parts import Parts, freed
 from prefgen.recipes.loop import Deadline, Loop
 from prefgen.recipes.own_data.best import Best
 from prefgen.recipes.own_data.conversations import Conversations, Examined, examined_people
@@ -28,7 +28,8 @@ from prefgen.recipes.preference_vqa import spoken_losses
 
 STAGE = "lora"
 DROPOUT = 0.1
-QUESTIONS_AT_ONCE = 4
+SAVE_EVERY_S = 600.0
+QUESTIONS_AT_ONCE = 1
 """Examined people in one batch."""
 
 
@@ -88,6 +89,26 @@ def train_lora(
     folder, done = work / STAGE, work / f"{STAGE}.done.json"
     if done.exists() and json.loads(done.read_text()) == made_from:
         return folder
+    _train(parts, p, people, work, made_from, deadline, say, folder)
+    freed()
+    reader = parts.language_model(folder)
+    exams = examined_people(people["validation"], p.evaluated_people)
+    save_json(folder / "calibration.json", {"temperature": _temperature(reader, people["validation"], exams)})
+    save_json(done, made_from)
+    return folder
+
+
+def _train(
+    parts: Parts,
+    p: OwnDataPreset,
+    people: dict[str, People],
+    work: Path,
+    made_from: str,
+    deadline: Deadline,
+    say: Any,
+    folder: Path,
+) -> None:
+    """The training itself; writes the updates that lost least on validation people."""
     mllm = parts.language_model(training=True)
     if mllm.reading != "packed":
         raise ModelError("expected a language model that can be asked many questions at once", hint=mllm.reading_reason)
@@ -100,6 +121,7 @@ def train_lora(
         simulated_share=0.0,
         most_pictures=p.most_pictures,
         seed=p.seed,
+        most_pairs=parts.preset.asked_pairs,
     )
     exams = examined_people(people["validation"], p.evaluated_people)
     yes, no = mllm.yes_no
@@ -107,7 +129,7 @@ def train_lora(
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         asked, _ = conversations.at(step, p.preference_batch)
         batch, tokens = mllm.batch(seen_packs(people["train"], [one.pack for one in asked]))
-        with stock_attention():
+        with stock_attention(), parts.autocast():
             hidden = run_packed(mllm.model, batch, tokens)
         losses, _ = spoken_losses(mllm.model, hidden, batch, asked, (yes, no))
         whole = losses["answers"] + losses["yes_no"] + p.preference_contrast * losses["contrast"]
@@ -118,12 +140,16 @@ def train_lora(
         return float(losses_of(said, _likes(said)).mean())
 
     best = Best(work / f"{STAGE}.best.safetensors", tuned, lost, say, made_from)
-    settings = replace(preference_settings(p), bf16=False)
+    n_asked = p.preference_batch * questions_in(parts.preset.asked_pairs)
+    settings = replace(preference_settings(p), batch_size=n_asked, bf16=False, save_every_s=SAVE_EVERY_S)
     best.of(Loop(STAGE, work, tuned, loss, settings, show_fn=best.look, made_from=made_from), deadline)
     save_lora(tuned, folder)
-    save_json(folder / "calibration.json", {"temperature": _temperature(mllm, people["validation"], exams)})
-    save_json(done, made_from)
-    return folder
+
+
+def questions_in(n_pairs: int) -> int:
+    """Questions of a conversation about so many pairs: yes or no on both, and which of the two of the first and of half
+    of the others."""
+    return 2 * n_pairs + 1 + (n_pairs - 1) // 2
 
 
 def _likes(said: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from prefgen.core import DataError
+from prefgen.core import ConfigError, DataError
 from prefgen.history.collect import people_in
 from prefgen.history.splits import SPLITS, Split
 from prefgen.mllm import PreferenceMLLM
@@ -25,7 +25,7 @@ from prefgen.recipes.four_bit import check_bitsandbytes
 from prefgen.recipes.full_people.eyes import PublishedEyes
 from prefgen.recipes.full_people.layers import chosen_layers
 from prefgen.recipes.full_people.painting import save_painter
-from prefgen.recipes.full_people.parts import LORA, Parts, parts_of, stamp
+from prefgen.recipes.full_people.parts import LORA, Parts, freed, parts_of, stamp
 from prefgen.recipes.full_people.personal import Held, painted_for
 from prefgen.recipes.full_people.preferences import margins, train_lora
 from prefgen.recipes.full_people.publish import publish
@@ -71,7 +71,7 @@ def people_settings(preset: FullPreset) -> OwnDataPreset:
         preference_rate=preset.preference_rate,
         preference_contrast=preset.preference_contrast,
         lora_rank=preset.lora_rank,
-        most_pictures=max(1, (preset.history_pictures - 1) // 2),
+        most_pictures=preset.most_pictures,
         simulated_share=0.0,
         choose_every=preset.choose_every,
         adapter_samples=preset.adapter_samples,
@@ -96,6 +96,11 @@ def train_full_on_people(
     without_loading_bars()
     refuse_several_processes()
     p, deadline = people_settings(preset), Deadline(minutes=max_minutes)
+    if preset.dtype == "float16":
+        raise ConfigError(
+            "expected bf16 or float32 with people, got float16: gradients pass through the network unscaled",
+            hint="--dtype bf16",
+        )
     if not p.adapter_samples:
         raise DataError("expected adapter_samples above 0: published weights hear nobody before they are trained")
     if preset.load_4bit:
@@ -105,6 +110,7 @@ def train_full_on_people(
     if (known := finished(out, made_from)) is not None:
         return known
     check_enough(plan_of(folder), p, folder)
+    claim(work, made_from, folder, parts.folder, p)
     run = _Run(folder=folder, preset=preset, p=p, parts=parts, work=work, made_from=made_from, deadline=deadline)
     try:
         report, train = _trained(run)
@@ -128,17 +134,16 @@ def name_of(folder: Path, parts: Parts) -> str:
 def _trained(run: _Run) -> tuple[dict[str, Any], People]:
     """All stages in order; the report, and the people who were learned from."""
     p, parts, work = run.p, run.parts, run.work
-    made_by = f"{stamp(*(parts.folder / name for name in ('mllm', 'image_encoder', 'vae')))}.{run.preset.side_px}"
     people: dict[Split, People] = {
         split: people_seen(
-            run.folder, split, lambda: PublishedEyes(parts), made_by, work, deadline=run.deadline, say=run.say
+            run.folder, split, lambda: PublishedEyes(parts), parts.made_by, work, deadline=run.deadline, say=run.say
         )
         for split in SPLITS
     }
     check_enough(found_in(people), p, run.folder)
-    claim(work, run.made_from, run.folder, parts.folder, p)
+    freed()
     lora = train_lora(parts, p, {**people}, work, run.made_from, run.deadline, run.say)
-    read_by = f"{made_by}.{'plain' if lora is None else fingerprint(lora)}"
+    read_by = f"{parts.made_by}.{'plain' if lora is None else fingerprint(lora)}"
 
     def reader() -> PreferenceMLLM:
         return parts.language_model(lora)
@@ -160,10 +165,13 @@ def _trained(run: _Run) -> tuple[dict[str, Any], People]:
         for split in SPLITS
     }
     strings: dict[Split, Strings] = {split: _strings(run, split) for split in SPLITS}
-    figures = {split: _figures(run, people[split], lora) for split in HELD_OUT}
+    freed()
     held = Held(parts=parts, p=p, states=states, strings=strings, layers=layers, work=work, made_from=run.made_from)
     painted = painted_for(held, deadline=run.deadline, say=run.say)
     save_painter(painted.painter, work / TRAINED)
+    painted.painter.frozen.clear()
+    freed()
+    figures = {split: _figures(run, people[split], lora) for split in HELD_OUT}
     tables: dict[Split, Any] = {
         s: compared(figures[s][0] | painted.before[s], figures[s][1] | painted.after[s]) for s in HELD_OUT
     }

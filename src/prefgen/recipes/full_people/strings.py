@@ -54,7 +54,8 @@ def strings_of(
             file.write(json.dumps([person.user_id, *told]) + "\n")
         if deadline.passed:
             raise Unfinished(f"strings: {len(found)} {split} people")
-    say(f"strings of {len(found)} {split} people")
+    if reader:
+        say(f"strings of {len(found)} {split} people")
     return found
 
 
@@ -68,7 +69,9 @@ def _words(mllm: PreferenceMLLM, sides: Sequence[Sequence[HistoryItem]]) -> Tast
     liked, disliked = ([item.image for item in side] for side in sides)
     try:
         return taste_words(mllm.model, mllm.processor, liked, disliked, max_pictures=PICTURES_SHOWN)
-    except ModelError:  # it named none
+    except ModelError as error:
+        if error.__cause__ is not None:  # it cannot be asked; without a cause it named none
+            raise
         return TasteWords()
 
 

@@ -25,13 +25,15 @@ CHOICE_RATE = 0.5
 """Share of the pairs, beside the first, of which it is also asked which one is liked better."""
 
 
-def own_conversation(rng: np.random.Generator, person: OwnPerson, place: int, most: int) -> Asked:
+def own_conversation(
+    rng: np.random.Generator, person: OwnPerson, place: int, most: int, most_pairs: int = MOST_PAIRS
+) -> Asked:
     """A person's history and pairs that it does not hold: yes or no on both, and which of the two.
 
     Order of pictures and of sides, which picture stands first, whether prompts and times are told: all drawn. Labels
     are the person's own and go where their pictures go.
     """
-    pairs, rest = questions_for(rng, person)
+    pairs, rest = questions_for(rng, person, most_pairs)
     prompts, times = bool(rng.random() < 0.5), bool(rng.random() < 0.5)
     items = as_told(some_of(rng, rest, most), prompts=prompts, times=times)
     branches: list[Branch] = []
@@ -63,6 +65,7 @@ class Conversations:
     simulated_share: float
     most_pictures: int
     seed: int
+    most_pairs: int = MOST_PAIRS
 
     def at(self, step: int, n: int) -> tuple[list[Asked], Tensor]:
         """The conversations of a step and whose they are (bool [n], simulated): a pure function of the step."""
@@ -72,7 +75,7 @@ class Conversations:
 
     def _own(self, rng: np.random.Generator) -> Asked:
         place = int(self.people.askable[int(rng.integers(len(self.people.askable)))])
-        return own_conversation(rng, self.people.person(place), place, self.most_pictures)
+        return own_conversation(rng, self.people.person(place), place, self.most_pictures, self.most_pairs)
 
     def _simulated(self, rng: np.random.Generator) -> Asked:
         kind = str(rng.choice(list(KINDS), p=np.array(list(KINDS.values())) / sum(KINDS.values())))

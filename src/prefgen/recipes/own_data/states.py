@@ -20,6 +20,8 @@ from prefgen.recipes.loop import Deadline, Unfinished
 from prefgen.recipes.own_data.features import PEOPLE_A_FILE, People
 from prefgen.recipes.own_data.people import Opinion, PaintingCase, as_told, painting_case
 
+HALF_MOST = 65_504.0
+"""The largest number that float16 holds: states of large models may lie beyond."""
 MOST_PICTURES = 8
 """Most pictures a side of a history that an adapter hears."""
 
@@ -139,5 +141,5 @@ def _read(
         states = mllm.encode_told(told, layers)
         for name, table in out.items():
             sides = [getattr(side, name) for side in (states.like, states.dislike)]
-            table[place % PEOPLE_A_FILE] = torch.stack(sides, 1).half().cpu()
+            table[place % PEOPLE_A_FILE] = torch.stack(sides, 1).clamp(-HALF_MOST, HALF_MOST).half().cpu()
     return out
