@@ -272,6 +272,20 @@ def whole_chain(folder: Path) -> dict[str, Any]:
     return seen
 
 
+def people_job(folder: Path) -> None:
+    """Published weights learn from people, as `prefgen train --people` has it."""
+    from prefgen.recipes.full_people.run import train_full_on_people
+    from tiny_published import published_preset
+
+    n = os.environ.get("WORLD_SIZE") or "1"
+    lengths = {"mllm_batch": 4, "preference_samples": 120, "adapter_samples": 32, "lora_dropout": 0.0}
+    preset = published_preset(folder, "sd15-idefics2", **lengths)
+    minutes = 0.0 if (folder / "stop").exists() else None
+    args = {"work": folder / f"work-{n}", "out": folder / f"model-{n}", "max_minutes": minutes}
+    report = train_full_on_people(folder / "people", preset, **args)
+    print("done" if report else "none", flush=True)
+
+
 def main(job: str, folder: Path) -> int:
     """Runs a job as `prefgen train` would be run, and the first rank writes what it found."""
     from prefgen.cli.main import _told
@@ -279,6 +293,9 @@ def main(job: str, folder: Path) -> int:
     torch.set_num_threads(1)
     begin = time.monotonic()
     try:
+        if job == "people":
+            people_job(folder)
+            return 0
         if job == "chain":
             found = whole_chain(folder)
             (folder / f"chain.{os.environ.get('RANK', 0)}.json").write_text(json.dumps(found))

@@ -23,6 +23,7 @@ def train_full_preset(
     dry_run: bool,
     as_json: bool,
     people: Path | None = None,
+    processes: int | None = None,
 ) -> None:
     """Prints the plan (`dry_run`), or refuses what does not fit `vram_gb`, or trains: the whole chain with `people`,
     else the adapter on prepared rows."""
@@ -34,7 +35,7 @@ def train_full_preset(
             _tell_plan(plan, people, as_json)
             return
     if people is not None:
-        _train_on(people, preset, work, out, max_minutes, as_json)
+        _train_on(people, preset, work, out, max_minutes, as_json, processes)
         return
     from prefgen.recipes.full_run import train_full
 
@@ -44,14 +45,23 @@ def train_full_preset(
 
 
 def _train_on(
-    people: Path, preset: FullPreset, work: Path, out: Path, max_minutes: float | None, as_json: bool
+    people: Path,
+    preset: FullPreset,
+    work: Path,
+    out: Path,
+    max_minutes: float | None,
+    as_json: bool,
+    processes: int | None,
 ) -> None:
     """The whole chain with a folder's people; figures before and after go to stdout."""
     from prefgen.recipes.full_people.run import train_full_on_people
     from prefgen.recipes.own_data.report import lines_of as lines_of_report
+    from prefgen.recipes.ranks import is_first
 
     told: dict[str, Any] = {"preset": preset.name, "people": str(people), "out": str(out)}
-    report = train_full_on_people(people, preset, work=work, out=out, max_minutes=max_minutes)
+    report = train_full_on_people(people, preset, work=work, out=out, max_minutes=max_minutes, n_processes=processes)
+    if not is_first():
+        return
     if report is None:
         emit({**told, "done": False}, as_json=as_json, lines=["unfinished: the same command resumes"])
         return

@@ -108,6 +108,7 @@ def train(
             dry_run=dry_run,
             as_json=json_,
             people=people,
+            processes=processes,
         )
         return
     size = preset_named(preset, also=FULL_PRESETS)

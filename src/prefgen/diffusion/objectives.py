@@ -9,6 +9,7 @@ FLUX and the embedded model predict the velocity of a straight path; there times
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -105,6 +106,16 @@ def noise_prediction_loss(
     return loss if min_snr is None else loss * min_snr_weights(kept / (1 - kept), objective, min_snr)
 
 
+def _shared(network: nn.Module, conditions: Conditions, share: Callable[..., Tensor]) -> Predict:
+    """`predictor` over rows that are divided."""
+    told = conditions.tensors()
+
+    def rows(x: Tensor, timesteps: Tensor, *values: Tensor) -> Tensor:
+        return predictor(network, Conditions.of(dict(zip(told, values))))(x, timesteps)
+
+    return lambda x, timesteps: share(rows, x, timesteps, *told.values())
+
+
 def backbone_loss(
     network: nn.Module,
     scheduler: Any,
@@ -116,13 +127,19 @@ def backbone_loss(
     flow_weighting: str = "even",
     time_mean: float = 0.0,
     time_std: float = 1.0,
+    share: Callable[..., Tensor] | None = None,
 ) -> Float[Tensor, " batch"]:
     """The loss of any family's network, a value for each sample; whoever is heard is heard.
+
+    `share(function, *batched)` gives what `function(*batched)` gives, where several processes divide a batch among
+    them: times and noise are drawn for all of it.
 
     `scheduler` is the pipeline's own and says what is predicted; its noise schedule serves noise and v. `latents` and
     `conditions` come from `encode_pictures` and `encode_prompts`, or from a file that keeps them.
     """
     predict, objective = predictor(network, conditions), objective_of(scheduler)
+    if share is not None:
+        predict = _shared(network, conditions, share)
     if objective != "flow":
         return noise_prediction_loss(predict, latents, scheduler.alphas_cumprod, objective, generator, min_snr=min_snr)
     times = sample_times(len(latents), generator, mean=time_mean, std=time_std)

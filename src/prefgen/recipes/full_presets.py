@@ -66,6 +66,7 @@ class FullPreset:
     """Words of a conversation, in tokens, for the plan: prompts of sixteen pictures, and the questions."""
     lora_rank: int = 8
     """With alpha 8 and dropout 0.1 as in the paper family's scorer (arXiv 2508.08220)."""
+    lora_dropout: float = 0.1
     preference_samples: int = 100_000
     """With people: questions that the language model is fine-tuned on; 0 leaves it as it is published."""
     preference_rate: float = 1e-4

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,8 @@ from prefgen.recipes.checkpoint import (
 )
 from prefgen.recipes.precision import fast_autocast
 from prefgen.recipes.sharding import LossOfStep, cut_like, over_all_ranks, whole
+
+T = TypeVar("T")
 
 
 @dataclass(kw_only=True)
@@ -83,6 +86,31 @@ class LoopSettings:
 
 class Unfinished(Exception):
     """Raised when the time of this call is up before the stage is done; the same command resumes."""
+
+
+def first_then_all(function: Callable[[], T]) -> T:
+    """What `function` computes once and keeps in files: the first rank calls it before all others do, and where its
+    time is up, it is up for all.
+
+    Raises:
+        Unfinished: the first rank's call raised it.
+    """
+    if ranks.n_ranks() == 1:
+        return function()
+    made: list[T] = []
+    told = ""
+    if ranks.is_first():
+        try:
+            with ranks.alone():
+                made.append(function())
+        except Unfinished as stop:
+            told = str(stop)
+    if ranks.agreed(int(not made)):
+        raise Unfinished(told)
+    if not made:
+        with ranks.alone():
+            made.append(function())
+    return made[0]
 
 
 class Loop:

@@ -79,9 +79,13 @@ def joined(n_wanted: int | None = None) -> Iterator[None]:
     if launched() == 1 or dist.is_initialized():
         yield
         return
+    backend = "gloo"
+    if torch.cuda.is_available():  # a card each; what lies on the CPU goes the way it goes everywhere
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK") or 0))
+        backend = "cpu:gloo,cuda:nccl"
     try:
-        dist.init_process_group("gloo", timeout=PATIENCE)
-        _Here.group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        dist.init_process_group(backend, timeout=PATIENCE)
+        _Here.group = dist.new_group(backend=backend, timeout=PATIENCE)
         yield
     except RuntimeError as error:
         if any(sign in str(error) for sign in _LOST):
@@ -231,6 +235,6 @@ def over_ranks(mean: Tensor, count: int) -> Tensor:
     """
     if n_ranks() == 1:
         return mean
-    part = mean.float() * count if count else torch.zeros(())
+    part = mean.float() * count if count else torch.zeros((), device=mean.device)
     total = every_rows(part.reshape(1)).sum()
     return total / max(1, sum(int(n) for n in every_rows(torch.tensor([count]))))

@@ -21,6 +21,7 @@ from prefgen.alignment import mmd2_unbiased, retrieval_top1
 from prefgen.core import numpy_rng, torch_generator
 from prefgen.diffusion import backbone_loss
 from prefgen.embedding import SIDES, UserEncoder
+from prefgen.recipes import ranks
 from prefgen.recipes.attention import stock_attention
 from prefgen.recipes.checkpoint import save_json
 from prefgen.recipes.full_people.prompts import PromptBook
@@ -60,12 +61,18 @@ class Painter(nn.Module):
         if heard is not None and n_draws > 1:
             sides = {side: getattr(heard, side) for side in SIDES if getattr(heard, side) is not None}
             heard = UserTokens(**{side: tokens.repeat_interleave(n_draws, 0) for side, tokens in sides.items()})
-        self.adapter.hear(self.adapter.state_for(heard))
+        self.adapter.hear(self.adapter.state_for(_own(heard)))
         rows = [row for row in rows for _ in range(n_draws)]
         latents = states.people.rows("latents", [row.target.key for row in rows]).to(network.device, network.dtype)
         told = book([row.prompt for row in rows]).to(network.device, network.dtype)
         with stock_attention():
-            return backbone_loss(network, scheduler, latents, told, generator)
+            return backbone_loss(network, scheduler, latents, told, generator, share=ranks.shared)
+
+
+def _own(heard: UserTokens | None) -> UserTokens | None:
+    """This process's rows."""
+    sides = {side: getattr(heard, side, None) for side in SIDES}
+    return None if heard is None else UserTokens(**{k: None if v is None else ranks.own(v) for k, v in sides.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +155,8 @@ def train_painting(
             best.of(Loop(STAGE, work, painter, loss, settings, show_fn=best.look, made_from=made_from), deadline)
     finally:
         network.disable_gradient_checkpointing()
-    save_json(work / f"{STAGE}.done.json", made_from)
+    if ranks.is_first():
+        save_json(work / f"{STAGE}.done.json", made_from)
 
 
 def is_done(work: Path, made_from: str) -> bool:

@@ -31,6 +31,7 @@ from prefgen.pipeline.loading import (
     pipeline_parts,
     safetensors_header,
 )
+from prefgen.recipes import ranks
 from prefgen.recipes.full_presets import FullPreset, published
 
 LORA = "lora"
@@ -143,6 +144,14 @@ def parts_of(preset: FullPreset, work: Path) -> Parts:
     }
     generator, encoder, mllm = _all_of(names)
     folder = work / "published"
+    parts = Parts(folder=folder, preset=preset, device=device_named("auto"))
+    if ranks.is_first():
+        _link_parts(folder, generator, encoder, mllm)
+    ranks.wait()
+    return parts
+
+
+def _link_parts(folder: Path, generator: Path, encoder: Path, mllm: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     _link(generator / "model_index.json", folder / "model_index.json")
@@ -153,7 +162,6 @@ def parts_of(preset: FullPreset, work: Path) -> Parts:
         for path in (p for pattern in patterns for p in encoder.glob(pattern)):
             _link(path, folder / part / path.name)
     _link_all(mllm, folder / "mllm")
-    return Parts(folder=folder, preset=preset, device=device_named("auto"))
 
 
 def _all_of(names: Mapping[str, Callable[[Path], None]]) -> list[Path]:

@@ -16,6 +16,7 @@ from prefgen.embedding import SIDES, UserEncoder, UserEncoderConfig
 from prefgen.history.splits import SPLITS, Split
 from prefgen.pipeline.texts import pooled_widths
 from prefgen.probing import LayerChoice
+from prefgen.recipes import ranks
 from prefgen.recipes.checkpoint import load_tensors
 from prefgen.recipes.four_bit import quantise
 from prefgen.recipes.full_people.painting import (
@@ -28,9 +29,9 @@ from prefgen.recipes.full_people.painting import (
     train_painting,
 )
 from prefgen.recipes.full_people.parts import Parts, freed
-from prefgen.recipes.full_people.prompts import pooled, prompt_book, texts_of
+from prefgen.recipes.full_people.prompts import PromptBook, pooled, prompt_book, texts_of
 from prefgen.recipes.full_people.strings import Strings
-from prefgen.recipes.loop import Deadline
+from prefgen.recipes.loop import Deadline, first_then_all
 from prefgen.recipes.own_data.report import Figures
 from prefgen.recipes.own_data.settings import OwnDataPreset
 from prefgen.recipes.own_data.states import States, case_of
@@ -60,8 +61,9 @@ class Painted:
     retrieval: Mapping[Split, dict[str, Any] | None]
 
 
-def painted_for(held: Held, *, deadline: Deadline, say: Callable[[str], None]) -> Painted:
-    """Trains user encoder and adapter, if that is not done, and measures them on held-out people.
+def painted_for(held: Held, *, deadline: Deadline, say: Callable[[str], None]) -> Painted | None:
+    """Trains user encoder and adapter, if that is not done, and measures them on held-out people; None in all of
+    several processes but the first.
 
     Raises:
         Unfinished: the time was up; call again to go on.
@@ -69,9 +71,11 @@ def painted_for(held: Held, *, deadline: Deadline, say: Callable[[str], None]) -
     parts, p = held.parts, held.p
     pipe = parts.pipeline()
     texts = texts_of(states.people for states in held.states.values())
-    book = prompt_book(pipe, parts, texts, held.work, deadline)
+    book = first_then_all(lambda: prompt_book(pipe, parts, texts, held.work, deadline))
     d_text = max(pooled_widths(pipe).values())
-    aligned = {split: _aligned(pipe, held.states[split], held.strings[split], d_text) for split in SPLITS}
+    aligned: dict[Split, Aligned] = {
+        split: _aligned(pipe, held.states[split], held.strings[split], d_text) for split in SPLITS
+    }
     for part in ("text_encoder", "text_encoder_2", "text_encoder_3", "vae", "safety_checker"):
         if getattr(pipe, part, None) is not None:
             setattr(pipe, part, None)
@@ -84,6 +88,14 @@ def painted_for(held: Held, *, deadline: Deadline, say: Callable[[str], None]) -
             painter, parts.preset, p, {**held.states}, book, {**aligned},
             work=held.work, made_from=held.made_from, deadline=deadline, say=say,
         )  # fmt: skip
+    if not ranks.is_first():
+        return None
+    with ranks.alone():
+        return _measured(held, painter, book, aligned)
+
+
+def _measured(held: Held, painter: Painter, book: PromptBook, aligned: Mapping[Split, Aligned]) -> Painted:
+    p = held.p
     tables: list[dict[Split, Figures]] = []
     out: tuple[Split, ...] = ("validation", "test")
     with painter.adapter.injected(painter.frozen[0]), painter.adapter.users(None):

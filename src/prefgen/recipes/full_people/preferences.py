@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from prefgen.core import ModelError
 from prefgen.mllm import Pack, PreferenceMLLM, run_packed, save_lora, with_lora
+from prefgen.recipes import ranks
 from prefgen.recipes.attention import stock_attention
 from prefgen.recipes.checkpoint import save_json
 from prefgen.recipes.full_people.parts import Parts, freed
@@ -27,7 +28,6 @@ from prefgen.recipes.own_data.settings import OwnDataPreset
 from prefgen.recipes.preference_vqa import spoken_losses
 
 STAGE = "lora"
-DROPOUT = 0.1
 SAVE_EVERY_S = 600.0
 QUESTIONS_AT_ONCE = 1
 """Examined people in one batch."""
@@ -91,10 +91,15 @@ def train_lora(
         return folder
     _train(parts, p, people, work, made_from, deadline, say, folder)
     freed()
-    reader = parts.language_model(folder)
-    exams = examined_people(people["validation"], p.evaluated_people)
-    save_json(folder / "calibration.json", {"temperature": _temperature(reader, people["validation"], exams)})
+    if not ranks.is_first():
+        ranks.wait()
+        return folder
+    with ranks.alone():
+        reader = parts.language_model(folder)
+        exams = examined_people(people["validation"], p.evaluated_people)
+        save_json(folder / "calibration.json", {"temperature": _temperature(reader, people["validation"], exams)})
     save_json(done, made_from)
+    ranks.wait()
     return folder
 
 
@@ -113,7 +118,7 @@ def _train(
     if mllm.reading != "packed":
         raise ModelError("expected a language model that can be asked many questions at once", hint=mllm.reading_reason)
     torch.manual_seed(p.seed)
-    tuned: nn.Module = with_lora(mllm.model, rank=p.lora_rank, dropout=DROPOUT)
+    tuned: nn.Module = with_lora(mllm.model, rank=p.lora_rank, dropout=parts.preset.lora_dropout)
     conversations = Conversations(
         people=people["train"],
         painted=np.zeros((0, 1, 1), dtype=np.float16),
@@ -127,7 +132,7 @@ def _train(
     yes, no = mllm.yes_no
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        asked, _ = conversations.at(step, p.preference_batch)
+        asked = ranks.own(conversations.at(step, p.preference_batch)[0])
         batch, tokens = mllm.batch(seen_packs(people["train"], [one.pack for one in asked]))
         with stock_attention(), parts.autocast():
             hidden = run_packed(mllm.model, batch, tokens)
@@ -143,7 +148,8 @@ def _train(
     n_asked = p.preference_batch * questions_in(parts.preset.asked_pairs)
     settings = replace(preference_settings(p), batch_size=n_asked, bf16=False, save_every_s=SAVE_EVERY_S)
     best.of(Loop(STAGE, work, tuned, loss, settings, show_fn=best.look, made_from=made_from), deadline)
-    save_lora(tuned, folder)
+    if ranks.is_first():
+        save_lora(tuned, folder)
 
 
 def questions_in(n_pairs: int) -> int:

@@ -20,24 +20,26 @@ from prefgen.history.collect import people_in
 from prefgen.history.splits import SPLITS, Split
 from prefgen.mllm import PreferenceMLLM
 from prefgen.pipeline.loading import without_loading_bars
+from prefgen.probing import LayerChoice
+from prefgen.recipes import ranks
 from prefgen.recipes.checkpoint import fingerprint
 from prefgen.recipes.four_bit import check_bitsandbytes
 from prefgen.recipes.full_people.eyes import PublishedEyes
 from prefgen.recipes.full_people.layers import chosen_layers
 from prefgen.recipes.full_people.painting import save_painter
 from prefgen.recipes.full_people.parts import LORA, Parts, freed, parts_of, stamp
-from prefgen.recipes.full_people.personal import Held, painted_for
+from prefgen.recipes.full_people.personal import Held, Painted, painted_for
 from prefgen.recipes.full_people.preferences import margins, train_lora
 from prefgen.recipes.full_people.publish import publish
 from prefgen.recipes.full_people.strings import Strings, strings_of
 from prefgen.recipes.full_presets import FullPreset
-from prefgen.recipes.loop import Deadline, Unfinished
+from prefgen.recipes.loop import Deadline, Unfinished, first_then_all
 from prefgen.recipes.own_data.conversations import examined_people
 from prefgen.recipes.own_data.features import People, people_seen
 from prefgen.recipes.own_data.judging import which_of_two, yes_or_no
 from prefgen.recipes.own_data.planning import check_enough, plan_of
 from prefgen.recipes.own_data.report import Figures, compared, told_plainly
-from prefgen.recipes.own_data.run import claim, finished, found_in, refuse_several_processes
+from prefgen.recipes.own_data.run import claim, finished, found_in
 from prefgen.recipes.own_data.settings import OwnDataPreset
 from prefgen.recipes.own_data.states import States, states_read
 
@@ -58,8 +60,9 @@ class _Run:
     deadline: Deadline
 
     def say(self, message: str) -> None:
-        """A line for the person at the terminal."""
-        print(message, file=sys.stderr, flush=True)
+        """A line for the person at the terminal, from the first of several processes."""
+        if ranks.is_first():
+            print(message, file=sys.stderr, flush=True)
 
 
 def people_settings(preset: FullPreset) -> OwnDataPreset:
@@ -83,10 +86,17 @@ def people_settings(preset: FullPreset) -> OwnDataPreset:
 
 
 def train_full_on_people(
-    folder: Path, preset: FullPreset, *, work: Path, out: Path, max_minutes: float | None = None
+    folder: Path,
+    preset: FullPreset,
+    *,
+    work: Path,
+    out: Path,
+    max_minutes: float | None = None,
+    n_processes: int | None = None,
 ) -> dict[str, Any] | None:
     """Trains a personal model on published weights with a folder's people and writes it to `out`. Returns the report,
-    which lies in `out` as well; None where the time was up, and the same command goes on.
+    which lies in `out` as well; None where the time was up, and the same command goes on, and in all of several
+    processes but the first.
 
     Raises:
         ModelError: published weights are not on this machine, or not whole.
@@ -94,7 +104,6 @@ def train_full_on_people(
         ConfigError: `work` or `out` hold something else.
     """
     without_loading_bars()
-    refuse_several_processes()
     p, deadline = people_settings(preset), Deadline(minutes=max_minutes)
     if preset.dtype == "float16":
         raise ConfigError(
@@ -105,20 +114,31 @@ def train_full_on_people(
         raise DataError("expected adapter_samples above 0: published weights hear nobody before they are trained")
     if preset.load_4bit:
         check_bitsandbytes()
+    with ranks.joined(n_processes):
+        return _together(folder, preset, p, deadline, work, out)
+
+
+def _together(
+    folder: Path, preset: FullPreset, p: OwnDataPreset, deadline: Deadline, work: Path, out: Path
+) -> dict[str, Any] | None:
+    """The run, on every process of it."""
     parts = parts_of(preset, work)
     made_from = name_of(folder, parts)
     if (known := finished(out, made_from)) is not None:
         return known
-    check_enough(plan_of(folder), p, folder)
-    claim(work, made_from, folder, parts.folder, p)
+    first_then_all(lambda: check_enough(plan_of(folder), p, folder))
+    first_then_all(lambda: claim(work, made_from, folder, parts.folder, p))
     run = _Run(folder=folder, preset=preset, p=p, parts=parts, work=work, made_from=made_from, deadline=deadline)
     try:
         report, train = _trained(run)
     except Unfinished as stop:
         run.say(f"time is up: {stop}; the same command resumes")
         return None
-    publish(parts, report, train, trained=work / TRAINED, lora=work / LORA if p.preference_samples else None, out=out)
-    run.say(f"wrote {out}")
+    if report is not None:
+        lora = work / LORA if p.preference_samples else None
+        publish(parts, report, train, trained=work / TRAINED, lora=lora, out=out)
+        run.say(f"wrote {out}")
+    ranks.wait()
     return report
 
 
@@ -131,15 +151,10 @@ def name_of(folder: Path, parts: Parts) -> str:
     return digest.hexdigest()[:16]
 
 
-def _trained(run: _Run) -> tuple[dict[str, Any], People]:
-    """All stages in order; the report, and the people who were learned from."""
+def _trained(run: _Run) -> tuple[dict[str, Any] | None, People]:
+    """All stages in order; the report (the first process's alone), and the people who were learned from."""
     p, parts, work = run.p, run.parts, run.work
-    people: dict[Split, People] = {
-        split: people_seen(
-            run.folder, split, lambda: PublishedEyes(parts), parts.made_by, work, deadline=run.deadline, say=run.say
-        )
-        for split in SPLITS
-    }
+    people: dict[Split, People] = first_then_all(lambda: {split: _people(run, split) for split in SPLITS})
     check_enough(found_in(people), p, run.folder)
     freed()
     lora = train_lora(parts, p, {**people}, work, run.made_from, run.deadline, run.say)
@@ -148,34 +163,37 @@ def _trained(run: _Run) -> tuple[dict[str, Any], People]:
     def reader() -> PreferenceMLLM:
         return parts.language_model(lora)
 
-    most = run.preset.probed_people
-    layers, n_states = chosen_layers(reader, people["validation"], most, work / "layers.json", run.say)
-    states: dict[Split, States] = {
-        split: states_read(
-            people[split],
-            reader,
-            read_by,
-            work,
-            p.n_variants,
-            deadline=run.deadline,
-            say=run.say,
-            layers=(*layers.e_sem, *layers.e_core),
-            n_states=n_states,
-        )
-        for split in SPLITS
-    }
-    strings: dict[Split, Strings] = {split: _strings(run, split) for split in SPLITS}
+    most, kept = run.preset.probed_people, work / "layers.json"
+    layers, n_states = first_then_all(lambda: chosen_layers(reader, people["validation"], most, kept, run.say))
+
+    def states_in(split: Split) -> States:
+        where = {"layers": (*layers.e_sem, *layers.e_core), "n_states": n_states}
+        told = {"deadline": run.deadline, "say": run.say}
+        return states_read(people[split], reader, read_by, work, p.n_variants, **told, **where)
+
+    states: dict[Split, States] = first_then_all(lambda: {split: states_in(split) for split in SPLITS})
+    strings: dict[Split, Strings] = first_then_all(lambda: {split: _strings(run, split) for split in SPLITS})
     freed()
     held = Held(parts=parts, p=p, states=states, strings=strings, layers=layers, work=work, made_from=run.made_from)
     painted = painted_for(held, deadline=run.deadline, say=run.say)
-    save_painter(painted.painter, work / TRAINED)
+    if painted is None:
+        return None, people["train"]
+    with ranks.alone():
+        return _reported(run, people, painted, layers, lora), people["train"]
+
+
+def _reported(
+    run: _Run, people: dict[Split, People], painted: Painted, layers: LayerChoice, lora: Path | None
+) -> dict[str, Any]:
+    """Saves what was learned, and measures it."""
+    save_painter(painted.painter, run.work / TRAINED)
     painted.painter.frozen.clear()
     freed()
     figures = {split: _figures(run, people[split], lora) for split in HELD_OUT}
     tables: dict[Split, Any] = {
         s: compared(figures[s][0] | painted.before[s], figures[s][1] | painted.after[s]) for s in HELD_OUT
     }
-    report = {
+    return {
         "made_from": run.made_from,
         "preset": asdict(run.preset),
         "people": {split: asdict(counts) for split, counts in found_in(people).items()},
@@ -184,7 +202,11 @@ def _trained(run: _Run) -> tuple[dict[str, Any], People]:
         "retrieval_of_own_string": painted.retrieval,
         "said": told_plainly(tables),
     }
-    return report, people["train"]
+
+
+def _people(run: _Run, split: Split) -> People:
+    made_by, told = run.parts.made_by, {"deadline": run.deadline, "say": run.say}
+    return people_seen(run.folder, split, lambda: PublishedEyes(run.parts), made_by, run.work, **told)
 
 
 def _strings(run: _Run, split: Split) -> Strings:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from prefgen.core import ModelError
+from prefgen.recipes import ranks
 from prefgen.recipes.checkpoint import load_metadata, load_tensors, save_tensors
 from prefgen.recipes.loop import Deadline, Loop
 
@@ -50,7 +51,10 @@ class Best:
         loop.run(deadline)
         loop.use_ema()
         self.module.eval()
-        self.look(loop.n_seen)
+        if ranks.is_first():
+            with ranks.alone():
+                self.look(loop.n_seen)
+        ranks.wait()
         self.take()
 
     def take(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -156,7 +157,8 @@ def people_seen(
     files: list[Path] = []
     n_people = n_pictures = 0
     lists = {name: home / f"{split}.{name}" for name in ("askable", "paintable")}
-    with lists["askable"].open("wb") as askable, lists["paintable"].open("wb") as paintable:
+    parts = {name: home / f"{split}.{name}.{os.getpid()}.part" for name in lists}
+    with parts["askable"].open("wb") as askable, parts["paintable"].open("wb") as paintable:
         for number, some in enumerate(_in_groups(folder, split)):
             path = home / f"{_name_of(some, number)}.safetensors"
             is_new = not path.exists()
@@ -173,6 +175,8 @@ def people_seen(
             n_people += len(some)
             if is_new and deadline.passed:
                 raise Unfinished(f"features: {n_people} {split} people")
+    for name, path in lists.items():  # put in place whole: another process may read the one that was there
+        os.replace(parts[name], path)
     places = {name: np.memmap(path, np.int64) if path.stat().st_size else NOBODY for name, path in lists.items()}
     return People(files=tuple(files), n_people=n_people, n_pictures=n_pictures, **places)
 
