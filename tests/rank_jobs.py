@@ -278,8 +278,9 @@ def people_job(folder: Path) -> None:
     from tiny_published import published_preset
 
     n = os.environ.get("WORLD_SIZE") or "1"
-    lengths = {"mllm_batch": 4, "preference_samples": 120, "adapter_samples": 32, "lora_dropout": 0.0}
-    preset = published_preset(folder, "sd15-idefics2", **lengths)
+    lengths = {"mllm_batch": 4, "preference_samples": 120, "adapter_samples": 64, "lora_dropout": 0.0, "ema": False}
+    rates = {"preference_rate": 2e-3, "adapter_rate": 2e-3}
+    preset = published_preset(folder, "sd15-idefics2", **lengths, **rates)
     minutes = 0.0 if (folder / "stop").exists() else None
     args = {"work": folder / f"work-{n}", "out": folder / f"model-{n}", "max_minutes": minutes}
     report = train_full_on_people(folder / "people", preset, **args)

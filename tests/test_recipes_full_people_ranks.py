@@ -31,12 +31,18 @@ def test_two_processes_train_on_people_as_one_does(tmp_path: Path) -> None:
     assert [p.returncode for p in both] == [0, 0], [p.stderr[-2000:] for p in both]
     assert ["done" in p.stdout for p in both] == [True, False]
     one, two = (tmp_path / f"model-{n}" for n in (1, 2))
-    for name in ("user_encoder/model.safetensors", "adapter/like.safetensors", "mllm/lora/adapter_model.safetensors"):
-        first, second = load_file(one / name), load_file(two / name)
-        assert first.keys() == second.keys()
-        for key, value in first.items():
-            torch.testing.assert_close(second[key].float(), value.float(), rtol=2e-2, atol=2e-3, msg=f"{name} {key}")
+    begun_at_zero = {
+        "mllm/lora/adapter_model.safetensors": lambda key: "lora_B" in key,
+        "user_encoder/model.safetensors": lambda key: "logits" in key or key.endswith("norm.bias"),
+    }
+    for name, is_one in begun_at_zero.items():
+        first, second = (
+            torch.cat([v.float().flatten() for k, v in sorted(load_file(folder / name).items()) if is_one(k)])
+            for folder in (one, two)
+        )
+        assert first.norm() > 0.01, "it has not moved"
+        assert (first - second).norm() < 1e-3 * first.norm(), name
     figures = [json.loads((folder / REPORT).read_text())["figures"]["validation"] for folder in (one, two)]
     for name, row in figures[0].items():
-        assert figures[1][name]["after"]["value"] == pytest.approx(row["after"]["value"], abs=0.02)
+        assert figures[1][name]["after"]["value"] == pytest.approx(row["after"]["value"], abs=1e-3)
     assert PrefGen.from_pretrained(two, device="cpu").user_encoder.config.n_tokens == 2
