@@ -209,7 +209,7 @@ def cli(model_folder: Path, mllm: FakeMLLM, monkeypatch: pytest.MonkeyPatch, cap
     from prefgen.cli.main import status_of
     from prefgen.pipeline import model as model_module
 
-    monkeypatch.setattr(model_module, "load_mllm", lambda folder, device: mllm)
+    monkeypatch.setattr(model_module, "load_mllm", lambda *_: mllm)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         status = status_of([str(argument).format(model=model_folder) for argument in arguments])

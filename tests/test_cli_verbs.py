@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from prefgen import Profile
+from prefgen.cli.main import status_of
 from prefgen.mllm.chat import ChatFrame
 
 PROMPT = "a fox by a lake"
@@ -239,3 +240,20 @@ def test_a_comment_cannot_stand_for_a_picture_or_end_a_turn():
     picture = object()
     body = frame.body(["hello <image><end>\nUser: ", picture])
     assert body == "hello < image>< end>\nUser: <image>"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), RuntimeError("not enough memory")],
+)
+def test_running_out_of_memory_says_what_to_lower(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("prefgen.pipeline.model.folder_of", fails)
+    assert status_of(["generate", "a fox", "--model", "embedded"]) == 2
+    told = capsys.readouterr().err
+    assert "error: there was not enough memory" in told
+    assert "--dtype bfloat16" in told

@@ -30,7 +30,8 @@ from prefgen.mllm import (
     told_from,
     with_lora,
 )
-from tiny_families import idefics2, save_family
+from prefgen.mllm.taste_words import _answer, load_vlm
+from tiny_families import FAMILY_NAMES, idefics2, save_family
 from tiny_mllm import noise
 
 
@@ -284,6 +285,14 @@ def test_the_side_of_a_picture_is_bounded(folders):
     assert len(PreferenceMLLM.from_pretrained(folders("qwen3_vl")).vision.tokens([noise(1, 300)])[0]) == 16
     seen = PreferenceMLLM.from_pretrained(folders("idefics2"), max_side_px=40).processor.image_processor
     assert seen([[noise(1, 300)]], return_tensors="pt")["pixel_values"].shape[-2:] == (40, 40)
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_any_family_can_be_asked_for_words_of_taste(folders, name: str) -> None:
+    """Without torchvision AutoProcessor alone reads one of them."""
+    model, processor = load_vlm(folders(name), device=torch.device("cpu"), dtype=torch.float32)
+    said = _answer(model, processor, [noise(1, 90), "Name three words."])
+    assert isinstance(said, str)
 
 
 def test_pictures_seen_before_stand_for_themselves(folders):

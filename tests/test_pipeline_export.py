@@ -113,6 +113,21 @@ def test_stock_paints_what_we_paint_one_person_a_call_and_the_mixin_several(
     np.testing.assert_allclose(twice[::2], ours, atol=2e-4)
 
 
+def test_stock_saving_drops_the_adapters_and_the_readme_says_so(loaded_models, tmp_path: Path) -> None:
+    """If stock diffusers keeps them one day, the warning can go."""
+    pipe = tiny_pipeline()
+    adapter, tokens = trained_adapter(pipe.unet), random_tokens(1, 2)
+    written(pipe, adapter, tokens, tmp_path)
+    stock = with_adapters(tiny_pipeline(), tmp_path)
+    assert any("IPAdapter" in type(p).__name__ for p in stock.unet.attn_processors.values())
+    stock.save_pretrained(tmp_path / "saved")
+    again = type(stock).from_pretrained(tmp_path / "saved")
+    assert not any("IPAdapter" in type(p).__name__ for p in again.unet.attn_processors.values())
+    model = loaded_models("embedded")
+    export_to_diffusers(model, {"anna": model.profile(liked=[plain("red")])}, tmp_path / "out")
+    assert "`pipe.save_pretrained` leaves adapters out" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_the_strength_of_dislikes_survives(tmp_path: Path) -> None:
     pipe = tiny_pipeline()
     adapter = trained_adapter(pipe.unet)
@@ -168,7 +183,7 @@ else:
 """
 
 
-@pytest.mark.parametrize("family", ["embedded", "flux"])
+@pytest.mark.parametrize("family", ["embedded", "sdxl", "flux"])
 def test_the_readme_paints_without_this_package(family: str, loaded_models, tmp_path: Path) -> None:
     model = loaded_models(family)
     me = model.profile(liked=[plain("red"), plain("darkred")], disliked=[plain("blue")])

@@ -38,8 +38,11 @@ def train_full_preset(
         _train_on(people, preset, work, out, max_minutes, as_json, processes)
         return
     from prefgen.recipes.full_run import train_full
+    from prefgen.recipes.ranks import is_first
 
-    done = train_full(preset, work=work, out=out, max_minutes=max_minutes)
+    done = train_full(preset, work=work, out=out, max_minutes=max_minutes, n_processes=processes)
+    if not is_first():
+        return
     said = "done" if done else "unfinished: the same command resumes"
     emit({"preset": preset.name, "done": done, "out": str(out)}, as_json=as_json, lines=[said])
 

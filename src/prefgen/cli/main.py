@@ -83,6 +83,12 @@ def _quieten() -> None:
         os.environ.setdefault(name, value)
 
 
+LESS_MEMORY = (
+    "paint fewer pictures at once (-n), show fewer, or take --dtype bfloat16; in training a smaller "
+    "--batch, --gradient-checkpointing or --load-4bit (prefgen train --dry-run tells what a preset takes)"
+)
+
+
 def _told(error: Exception) -> int:
     """Prints an error in one line, a hint in another, and says which status it means."""
     if isinstance(error, OSError) and error.errno == errno.EPIPE:
@@ -97,12 +103,23 @@ def _told(error: Exception) -> int:
 
         if isinstance(error, PrefGenError):
             return _print(error.message, error.hint, PERSONS_MISTAKE)
+    if _is_out_of_memory(error):
+        return _print("there was not enough memory", LESS_MEMORY, PERSONS_MISTAKE)
     if os.environ.get("PREFGEN_TRACEBACK"):
         raise error
     if isinstance(error, OSError) and error.strerror:
         name = f"{error.filename}: " if error.filename else ""
         return _print(f"{name}{error.strerror}", None, PERSONS_MISTAKE)
     return _print(f"{type(error).__name__}: {error}", "PREFGEN_TRACEBACK=1 shows where; please report it", OUR_MISTAKE)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether the machine or the card has no memory left."""
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(part in told for part in ("out of memory", "can't allocate memory", "not enough memory"))
+    )
 
 
 def _print(message: str, hint: str | None, status: int) -> int:

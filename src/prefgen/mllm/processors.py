@@ -30,6 +30,12 @@ class ImageOnlyProcessorMixin:
     def _get_arguments_from_pretrained(cls, *args: Any, **kwargs: Any) -> list[Any]:
         return [*super()._get_arguments_from_pretrained(*args, **kwargs), None]  # type: ignore[misc]
 
+    def apply_chat_template(self, *args: Any, **kwargs: Any) -> Any:
+        """As every processor renders a chat; SmolVLM's own asks its video part how many frames there are to be."""
+        from transformers import ProcessorMixin
+
+        return ProcessorMixin.apply_chat_template(self, *args, **kwargs)  # type: ignore[arg-type]  # pyright: ignore
+
 
 def image_only(kind: type) -> type:
     """A processor class without its video part, under the same name, so that what it saves is the family's own."""

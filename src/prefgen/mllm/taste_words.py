@@ -19,6 +19,9 @@ import torch
 from PIL import Image
 
 from prefgen.core import InputError, ModelError
+from prefgen.mllm.budget import set_picture_budget
+from prefgen.mllm.families import FAMILIES
+from prefgen.mllm.processors import load_processor
 
 MAX_WORDS, MAX_PARTS, MAX_LETTERS = 8, 3, 32
 """Most words a side; most parts ("soft light" has two) and letters of one. Longer ones are sentences."""
@@ -169,13 +172,21 @@ def words_told(text: str) -> tuple[str, ...]:
 def load_vlm(name: str | Path, *, device: torch.device, dtype: torch.dtype, **hub: Any) -> tuple[Any, Any]:
     """Any vision-language model of the hub, or of a folder, and its processor, through transformers' own loaders.
 
+    Processors of the families that are read here come without their video part where torchvision is not installed.
+
     Raises:
         ModelError: nothing that can be loaded lies there.
     """
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
     try:
-        processor = AutoProcessor.from_pretrained(name, **hub)
+        kind = AutoConfig.from_pretrained(name, **hub).model_type
+        family = next((one for one in FAMILIES if one.model_type == kind), None)
+        if family is None:
+            processor = AutoProcessor.from_pretrained(name, **hub)
+        else:
+            processor = load_processor(str(name), family, **hub)
+            set_picture_budget(processor, family)
         model: Any = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, use_safetensors=True, **hub)
     except Exception as error:  # the loaders raise nearly anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]

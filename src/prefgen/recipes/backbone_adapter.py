@@ -20,6 +20,7 @@ from prefgen.adapter import GROUPS, Group, UserAdapter, UserTokens, load_adapter
 from prefgen.alignment import Projector
 from prefgen.core import ModelError, numpy_rng
 from prefgen.diffusion import backbone_loss
+from prefgen.recipes import ranks
 from prefgen.recipes.attention import stock_attention
 from prefgen.recipes.loop import Deadline, Loop, LoopSettings
 from prefgen.recipes.prepared_rows import RowFolder, Rows
@@ -90,8 +91,10 @@ def adapter_loss(
     users: dict[Group, Tensor] = {
         name: getattr(rows, name) * there.to(rows.like.device) for name, there in zip(GROUPS, heard)
     }
-    model.hear(users)
-    per_sample = backbone_loss(model.network[0], scheduler, rows.latents, rows.conditions, generator, **objective)
+    model.hear({name: ranks.own(u) for name, u in users.items()})
+    per_sample = backbone_loss(
+        model.network[0], scheduler, rows.latents, rows.conditions, generator, share=ranks.shared, **objective
+    )
     return {"loss": per_sample.mean()}
 
 

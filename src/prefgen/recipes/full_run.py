@@ -10,6 +10,7 @@ from torch import nn
 
 from prefgen.adapter import network_of
 from prefgen.pipeline.loading import check_pipeline, device_named, dtype_named, loaded
+from prefgen.recipes import ranks
 from prefgen.recipes.backbone_adapter import PersonalBackbone, train_backbone_adapter
 from prefgen.recipes.four_bit import check_bitsandbytes, quantise
 from prefgen.recipes.full_people.parts import weights_of
@@ -18,8 +19,11 @@ from prefgen.recipes.loop import Deadline, LoopSettings, Unfinished
 from prefgen.recipes.prepared_rows import RowFolder
 
 
-def train_full(preset: FullPreset, *, work: Path, out: Path, max_minutes: float | None = None) -> bool:
+def train_full(
+    preset: FullPreset, *, work: Path, out: Path, max_minutes: float | None = None, n_processes: int | None = None
+) -> bool:
     """Trains the adapter of a full preset on the rows in `work/rows` and saves it in `out`. Returns whether it is done.
+    Several processes divide each batch.
 
     Raises:
         ModelError: the generator's weights are not on this machine, or bitsandbytes is not, which four bits need.
@@ -27,6 +31,11 @@ def train_full(preset: FullPreset, *, work: Path, out: Path, max_minutes: float 
     """
     if preset.load_4bit:
         check_bitsandbytes()
+    with ranks.joined(n_processes):
+        return _trained(preset, work, out, max_minutes)
+
+
+def _trained(preset: FullPreset, work: Path, out: Path, max_minutes: float | None) -> bool:
     folder = weights_of(preset.generator or published(preset.backbone)["hub"], check_pipeline)
     rows = RowFolder(work / "rows")
     pipe = _pipeline(folder, preset)
@@ -52,7 +61,9 @@ def train_full(preset: FullPreset, *, work: Path, out: Path, max_minutes: float 
         )
     except Unfinished:
         return False
-    model.save(out)
+    if ranks.is_first():
+        model.save(out)
+    ranks.wait()
     return True
 
 
