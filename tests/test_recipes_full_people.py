@@ -313,25 +313,37 @@ def test_unprobed_layers_are_the_papers_regions(n_states: int) -> None:
     assert "not probed" in choice.reason
 
 
-def test_strings_are_found_once_and_a_cut_off_line_again(home: Path, tmp_path: Path) -> None:
+def test_strings_are_found_once_and_a_cut_off_line_again(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Silent:
         model = processor = None
 
-    path, lines = tmp_path / "strings.jsonl", []
-    found = strings_of(home / "people", "train", Silent, path, deadline=Deadline(), say=lines.append)  # pyright: ignore[reportArgumentType]
-    assert len(found) == 8
-    assert found["user 0"][0].startswith("prompt 0, prompt 1"), "a model that says nothing leaves the prompts"
+    def names_nothing(*_: Any, **__: Any) -> None:
+        raise ModelError("the vision-language model named no words of taste")
+
+    def found(load: Any) -> Any:
+        return strings_of(home / "people", "train", load, path, deadline=Deadline(), say=lambda _: None)
+
+    path = tmp_path / "strings.jsonl"
+    with pytest.raises(ModelError, match="cannot be asked"):
+        found(Silent)
+    assert not path.exists(), "a model that fails is no model that is silent"
+    monkeypatch.setattr("prefgen.recipes.full_people.strings.taste_words", names_nothing)
+    first = found(Silent)
+    assert len(first) == 8
+    assert first["user 0"][0].startswith("prompt 0, prompt 1"), "a model that says nothing leaves the prompts"
     whole = path.read_text()
-    path.write_text(whole[:-20])
 
     def again() -> Any:
         raise AssertionError("asked twice")
 
-    path.write_text(whole)
-    assert strings_of(home / "people", "train", again, path, deadline=Deadline(), say=lines.append) == found
+    assert found(again) == first
     path.write_text(whole[:-20])
-    assert strings_of(home / "people", "train", Silent, path, deadline=Deadline(), say=lines.append) == found  # pyright: ignore[reportArgumentType]
+    assert found(Silent) == first
     assert path.read_text() == whole
+    path.unlink()
+    assert found(None) == first
 
 
 def test_weights_are_told_apart_without_being_read(tmp_path: Path, home: Path) -> None:

@@ -201,6 +201,41 @@ def test_a_real_run_without_weights_is_told_in_one_line(cli, tmp_path) -> None:
     assert "hint: download them first" in err
 
 
+def test_a_run_is_refused_where_there_is_no_room(
+    cli, tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from prefgen.recipes.full_people import room
+    from tiny_own_data import people_folder
+
+    people = people_folder(tmp_path / "people", 14)
+    run = ("train", "--preset", "sd15-smolvlm", "--people", people, "--work", tmp_path / "no" / "work")
+    monkeypatch.setattr(room, "free_bytes", lambda _: 1.0 * GIB)
+    status, _, err = cli(*run)
+    assert status == 2
+    assert "keeps about" in err
+    assert "of 168 pictures, and 1.0 GB are free" in err
+    assert "hint: another --work" in err
+    monkeypatch.setattr(room, "free_bytes", lambda _: 1e15)
+    monkeypatch.setattr(room, "bytes_of_card", lambda: 3.0 * GIB)
+    status, _, err = cli(*run)
+    assert status == 2
+    assert "in its stage 'preferences', more than 3" in err
+    assert "--load-4bit" in err
+    monkeypatch.setattr(room, "bytes_of_card", lambda: 24.0 * GIB)
+    status, _, err = cli(*run)
+    assert "on the card besides activations" in err
+    assert "are not on this machine" in err
+    assert not (tmp_path / "no").exists()
+    assert room.free_bytes is not None
+
+
+def test_free_bytes_are_those_of_the_disk(tmp_path: Path) -> None:
+    from prefgen.recipes.full_people.room import bytes_of_card, free_bytes
+
+    assert free_bytes(tmp_path / "not" / "there") == pytest.approx(free_bytes(tmp_path), rel=0.2)
+    assert bytes_of_card() is None or torch.cuda.is_available()
+
+
 def test_the_dry_run_prints_and_refuses(cli, cheap: None) -> None:
     status, out, err = cli("train", "--dry-run", "--preset", "sd15-smolvlm")
     assert status == 0, err

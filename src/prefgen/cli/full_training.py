@@ -34,6 +34,7 @@ def train_full_preset(
         if dry_run:
             _tell_plan(plan, people, as_json)
             return
+    _check_room(preset, people, work, checked=vram_gb is not None)
     if people is not None:
         _train_on(people, preset, work, out, max_minutes, as_json, processes)
         return
@@ -45,6 +46,28 @@ def train_full_preset(
         return
     said = "done" if done else "unfinished: the same command resumes"
     emit({"preset": preset.name, "done": done, "out": str(out)}, as_json=as_json, lines=[said])
+
+
+def _check_room(preset: FullPreset, people: Path | None, work: Path, *, checked: bool) -> None:
+    """Says what a run needs at least, and refuses what this machine has no room for. Of weights in the published ones'
+    place nothing is known."""
+    import sys
+
+    from prefgen.recipes.full_people.room import bytes_of_card, free_bytes
+    from prefgen.recipes.full_plan import check_room
+    from prefgen.recipes.own_data.planning import plan_of as people_in
+    from prefgen.recipes.ranks import is_first
+
+    if preset.generator or preset.language_model or not is_first():
+        return
+    free = None
+    if people is not None:
+        n_pictures = sum(counts.pictures for counts in people_in(people).values())
+        preset, free = preset.with_overrides(n_pictures=n_pictures), free_bytes(work)
+    plan = check_room(preset, vram=None if checked else bytes_of_card(), disk=free)
+    worst = max(stage.vram for stage in plan.stages)
+    kept = "" if people is None else f", {_size(sum(plan.disk.values()))} of disk in {work}"
+    print(f"needs {_size(worst)} on the card besides activations{kept}", file=sys.stderr, flush=True)
 
 
 def _train_on(
@@ -110,13 +133,16 @@ def lines_of(plan: FullPlan) -> Iterator[str]:
 
 
 def _stage_lines(stage: StagePlan) -> Iterator[str]:
+    from prefgen.recipes.full_plan import TFLOPS
+
     yield f"stage {stage.stage}, batch {stage.batch}"
     for kind, parts in (("trainable", stage.trainable), ("frozen", stage.frozen)):
         told = ", ".join(f"{name} {n:,}" for name, n in parts.items())
         yield f"  {kind}: {sum(parts.values()):,} parameters ({told})"
     yield f"  VRAM: about {_size(stage.vram)}"
     yield from (f"    {name}: {_size(size)}" for name, size in stage.memory.items() if size)
-    yield f"  FLOPs per step: {stage.flops_per_step / 1e12:,.2f} T"
+    told = f"{stage.seconds:,.2f} s at {TFLOPS:.0f} TFLOP/s (counted, not measured)"
+    yield f"  FLOPs per step: {stage.flops_per_step / 1e12:,.2f} T, {told}"
 
 
 def _size(n_bytes: Any) -> str:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from prefgen.core import ConfigError
+from prefgen.recipes.counting import StepCount
 from prefgen.recipes.four_bit import BYTES_A_WEIGHT, four_bit_layers
 from prefgen.recipes.full_presets import BYTES_OF, FullPreset, published
 from prefgen.recipes.full_steps import (
@@ -34,6 +35,10 @@ ADAM_BYTES = 8
 PICTURES_A_PERSON, DIVISIONS = 20, 3
 """As many pictures as one of the paper's 50,153 people has (arXiv 2512.06020), each divided three times into a history
 and pictures to be painted."""
+CHECKPOINT_BYTES = 20
+"""Bytes a trained parameter: itself, its average, two moments, and the best so far, in float32."""
+TFLOPS = 100.0
+"""At what speed a step's seconds are told; a card of 2023 reaches more in bfloat16, never its page's figure."""
 RESERVED = 1.0 * GIB
 """What the driver and the libraries keep of a card (an estimate)."""
 
@@ -54,6 +59,11 @@ class StagePlan:
         """Bytes that the card must have (an estimate)."""
         return sum(self.memory.values())
 
+    @property
+    def seconds(self) -> float:
+        """Of a step at `TFLOPS`: counted, not measured."""
+        return self.flops_per_step / (TFLOPS * 1e12)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FullPlan:
@@ -66,7 +76,10 @@ class FullPlan:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with the sums."""
-        stages = [asdict(stage) | {"vram_estimate": stage.vram} for stage in self.stages]
+        stages = [
+            asdict(stage) | {"vram_estimate": stage.vram, f"seconds_per_step_at_{TFLOPS:.0f}_tflops": stage.seconds}
+            for stage in self.stages
+        ]
         return {
             "preset": asdict(self.preset),
             "stages": stages,
@@ -76,30 +89,50 @@ class FullPlan:
         }
 
 
-def plan_of(preset: FullPreset) -> FullPlan:
-    """The plan of a preset."""
+def plan_of(preset: FullPreset, *, steps: bool = True) -> FullPlan:
+    """The plan of a preset. Without `steps`, which take minutes to count, operations and activations are 0."""
     record = published(preset.backbone)
     encoders = {f"text encoder {k + 1}": part for k, part in enumerate(record["text_encoders"])}
     preparing = {name: _n_parameters_of(preset.backbone, name) for name in ("autoencoder", *encoders)}
-    return FullPlan(
-        preset=preset, stages=(_lora_stage(preset), _adapter_stage(preset)), disk=_disk(preset), preparing=preparing
-    )
+    stages = _lora_stage(preset, steps), _adapter_stage(preset, steps)
+    kept = {"checkpoints": sum(CHECKPOINT_BYTES * n for stage in stages for n in stage.trainable.values())}
+    return FullPlan(preset=preset, stages=stages, disk={**_disk(preset), **kept}, preparing=preparing)
 
 
-def check_fits(preset: FullPreset, vram_gb: float) -> FullPlan:
+def check_room(preset: FullPreset, *, vram: float | None, disk: float | None) -> FullPlan:
+    """The plan without its steps, if this machine has room for what is certain: weights, gradients and optimiser on a
+    card of `vram` bytes, what is kept of pictures and people on a `disk` with as many free; None is not looked at.
+
+    Raises:
+        ConfigError: it has not; names what would help.
+    """
+    plan = plan_of(preset, steps=False)
+    if vram is not None:
+        check_fits(preset, vram / GIB, steps=False)
+    needed = sum(plan.disk.values())
+    if disk is not None and needed > disk:
+        raise ConfigError(
+            f"{preset.name} keeps about {needed / GIB:.1f} GB of {preset.n_pictures:,} pictures, "
+            f"and {disk / GIB:.1f} GB are free",
+            hint="another --work, on a larger disk; or fewer people",
+        )
+    return plan
+
+
+def check_fits(preset: FullPreset, vram_gb: float, *, steps: bool = True) -> FullPlan:
     """The plan, if each stage fits a card of `vram_gb` GB (2³⁰ bytes each).
 
     Raises:
         ConfigError: names the stage and the flags that would make it fit, or says how little it can be made.
     """
-    plan = plan_of(preset)
+    plan = plan_of(preset, steps=steps)
     worst = max(plan.stages, key=lambda stage: stage.vram)
     if worst.vram <= vram_gb * GIB:
         return plan
     message = f"{preset.name} needs about {worst.vram / GIB:.1f} GB in its stage {worst.stage!r}, more than {vram_gb:g}"
     least, flags = worst.vram, []
     for flag, smaller in _smaller(preset):
-        found = max(stage.vram for stage in plan_of(smaller).stages)
+        found = max(stage.vram for stage in plan_of(smaller, steps=steps).stages)
         flags.append(flag)
         least = min(least, found)
         if found <= vram_gb * GIB:
@@ -128,25 +161,25 @@ def _smaller(preset: FullPreset) -> Iterator[tuple[str, FullPreset]]:
         yield "--set ema=false", preset.with_overrides(ema=False)
 
 
-def _adapter_stage(p: FullPreset) -> StagePlan:
+def _adapter_stage(p: FullPreset, steps: bool) -> StagePlan:
     network, linear, adapter, encoder = _adapter_parameters(p.backbone, p.mllm, p.user_tokens, p.d_clip)
-    step = adapter_step(
-        p.backbone, p.user_tokens, d_user_of(p), checkpointing=p.gradient_checkpointing, batch=p.adapter_batch
-    )
+    step = StepCount(flops=0, held=0)
+    if steps:
+        step = adapter_step(
+            p.backbone, p.user_tokens, d_user_of(p), checkpointing=p.gradient_checkpointing, batch=p.adapter_batch
+        )
     trainable = {"adapter": adapter, "user encoder": encoder}
     return _stage(p, "adapter", p.adapter_batch, trainable, {"generator": network}, linear, step.flops, step.held)
 
 
-def _lora_stage(p: FullPreset) -> StagePlan:
+def _lora_stage(p: FullPreset, steps: bool) -> StagePlan:
     frozen, linear, lora = _lora_parameters(p.mllm, p.lora_rank)
-    step = lora_step(
-        p.mllm,
-        p.lora_rank,
-        p.history_pictures,
-        p.text_tokens,
-        checkpointing=p.gradient_checkpointing,
-        batch=p.mllm_batch,
-    )
+    step = StepCount(flops=0, held=0)
+    if steps:
+        checkpointing, batch = p.gradient_checkpointing, p.mllm_batch
+        step = lora_step(
+            p.mllm, p.lora_rank, p.history_pictures, p.text_tokens, checkpointing=checkpointing, batch=batch
+        )
     rows = {"language model": frozen}
     return _stage(p, "preferences", p.mllm_batch, {"LoRA": lora}, rows, linear, step.flops, step.held, averaged=False)
 
