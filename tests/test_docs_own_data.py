@@ -14,6 +14,8 @@ from PIL import Image
 from prefgen.cli.main import status_of
 from prefgen.history.collect import people_in
 from prefgen.history.splits import SPLITS, split_of
+from prefgen.recipes import full_plan
+from prefgen.recipes.counting import StepCount
 from prefgen.recipes.full_presets import FULL_PRESETS
 from prefgen.recipes.own_data import settings
 from prefgen.recipes.own_data.report import BETTER, REPORT
@@ -88,6 +90,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setitem(settings.OWN_DATA_PRESETS, "tiny", smallest(**SIZE))
     published = published_preset(tmp_path / "published", "sd15-smolvlm", preference_samples=24, adapter_samples=8)
     monkeypatch.setitem(FULL_PRESETS, "sd15-smolvlm", published)
+    for step in ("adapter_step", "lora_step"):  # counting them takes minutes, and has tests of its own
+        monkeypatch.setattr(full_plan, step, lambda *_, **__: StepCount(flops=10**12, held=2**30))
     monkeypatch.chdir(tmp_path)
     own_people(Path("MINE"))
     choosers(Path("RAW") / "train-00000.parquet")
@@ -194,6 +198,8 @@ def test_the_embedded_model_trains_on_with_simulated_people_between(
 ) -> None:
     published = published_preset(tmp_path / "published", "sd15-smolvlm", preference_samples=24, adapter_samples=8)
     monkeypatch.setitem(FULL_PRESETS, "sd15-smolvlm", published)
+    for step in ("adapter_step", "lora_step"):  # counting them takes minutes, and has tests of its own
+        monkeypatch.setattr(full_plan, step, lambda *_, **__: StepCount(flops=10**12, held=2**30))
     monkeypatch.chdir(tmp_path)
     own_people(Path("MINE"))
     small = {"preference_samples": 40, "adapter_samples": 16, "simulated_people": 4, "simulated_pictures": 60}
