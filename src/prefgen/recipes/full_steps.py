@@ -53,6 +53,7 @@ def meta_user_encoder(preset: FullPreset, d_cross: int) -> UserEncoder:
         n_tokens=preset.user_tokens,
         sem_layers=layers,
         core_layers=layers,
+        one_reading=True,
     )
     with META:
         return UserEncoder(config)

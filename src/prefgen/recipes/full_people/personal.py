@@ -132,6 +132,7 @@ def _fresh(held: Held, pipe: Any, d_text: int) -> Painter:
         n_tokens=held.parts.preset.user_tokens,
         sem_layers=held.layers.e_sem,
         core_layers=held.layers.e_core,
+        one_reading=True,
     )
     return Painter(network, pipe.scheduler, UserEncoder(config).to(device), adapter)
 
