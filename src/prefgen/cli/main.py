@@ -103,7 +103,9 @@ def _told(error: Exception) -> int:
 
         if isinstance(error, PrefGenError):
             return _print(error.message, error.hint, PERSONS_MISTAKE)
-    if _is_out_of_memory(error):
+    from prefgen.core.errors import is_out_of_memory
+
+    if is_out_of_memory(error):
         return _print("there was not enough memory", LESS_MEMORY, PERSONS_MISTAKE)
     if os.environ.get("PREFGEN_TRACEBACK"):
         raise error
@@ -111,15 +113,6 @@ def _told(error: Exception) -> int:
         name = f"{error.filename}: " if error.filename else ""
         return _print(f"{name}{error.strerror}", None, PERSONS_MISTAKE)
     return _print(f"{type(error).__name__}: {error}", "PREFGEN_TRACEBACK=1 shows where; please report it", OUR_MISTAKE)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether the machine or the card has no memory left."""
-    told = str(error).lower()
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(part in told for part in ("out of memory", "can't allocate memory", "not enough memory"))
-    )
 
 
 def _print(message: str, hint: str | None, status: int) -> int:

@@ -46,3 +46,10 @@ def nearest_hint(word: str, known: Iterable[str]) -> str | None:
     """Names the nearest known word, for the `hint` of an error about an unknown one."""
     match = get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"did you mean {match[0]!r}?" if match else None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device or the machine has no memory left; torch's says so in words."""
+    told = str(error).lower()
+    short = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(part in told for part in short))

@@ -16,6 +16,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
 
 from prefgen.core import ConfigError, ModelError, nearest_hint
+from prefgen.core.errors import is_out_of_memory
 from prefgen.pipeline.hub import hub_arguments, unreachable
 from prefgen.pipeline.loading import check_pipeline, device_named, dtype_named, loaded, safetensors_header
 
@@ -126,15 +127,6 @@ def memory_told(doing: str, ways_out: Sequence[str]) -> Iterator[None]:
             raise
         hint = f"lower one of these: {', '.join(ways_out)}" if ways_out else "use a smaller base"
         raise ConfigError(f"there was not enough memory for {doing}", hint=hint) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device or the machine has no memory left."""
-    told = str(error).lower()
-    short = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and any(part in told for part in short)
-    )
 
 
 def _downloaded(name: str, variant: str | None, hub: dict[str, Any]) -> Path:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from prefgen.adapter import UserAdapter, UserTokens, save_adapter
 from prefgen.alignment import mmd2_unbiased, retrieval_top1
-from prefgen.core import numpy_rng, torch_generator
+from prefgen.core import numpy_rng
 from prefgen.diffusion import backbone_loss
 from prefgen.embedding import SIDES, UserEncoder
 from prefgen.recipes import ranks
@@ -28,7 +28,7 @@ from prefgen.recipes.full_people.prompts import PromptBook
 from prefgen.recipes.full_presets import FullPreset
 from prefgen.recipes.loop import Deadline, Loop, LoopSettings
 from prefgen.recipes.own_data.best import Best
-from prefgen.recipes.own_data.personal import Row, heard_tokens, rows_at
+from prefgen.recipes.own_data.personal import Row, heard_tokens, held_rows, repeated, rows_at
 from prefgen.recipes.own_data.settings import OwnDataPreset
 from prefgen.recipes.own_data.states import States, case_of
 
@@ -57,10 +57,7 @@ class Painter(nn.Module):
         """float32 [n_rows · n_draws]: the generator's own loss on the rows' targets, told their prompts and hearing
         their people, each at `n_draws` times and noises."""
         network, scheduler = self.frozen
-        heard = heard_tokens(self.encoder, states, rows, elected=False)
-        if heard is not None and n_draws > 1:
-            sides = {side: getattr(heard, side) for side in SIDES if getattr(heard, side) is not None}
-            heard = UserTokens(**{side: tokens.repeat_interleave(n_draws, 0) for side, tokens in sides.items()})
+        heard = repeated(heard_tokens(self.encoder, states, rows, elected=False), n_draws)
         self.adapter.hear(self.adapter.state_for(_own(heard)))
         rows = [row for row in rows for _ in range(n_draws)]
         latents = states.people.rows("latents", [row.target.key for row in rows]).to(network.device, network.dtype)
@@ -191,15 +188,9 @@ def flow_of_people(
     """float64 [n_people]: the loss on one liked picture each, held out with its prompt, at times and noises that are
     always the same; with the person heard or nobody. The adapter must be injected."""
     painter.eval()
-    n = len(states.people.paintable)
-    chosen = sorted(numpy_rng("painted people").permutation(n)[: p.evaluated_people].tolist())
+    portions = [min(p.adapter_batch, p.flow_draws - at) for at in range(0, p.flow_draws, p.adapter_batch)]
     found = []
-    for k in chosen:
-        place = int(states.people.paintable[k])
-        target = case_of(states.people, place, 0).targets[0]
-        row = Row(place=place, variant=0, target=target, prompt=target.prompt or "", heard=heard)
-        generator = torch_generator("own flow", states.people.person(place).user_id)
-        portions = [min(p.adapter_batch, p.flow_draws - at) for at in range(0, p.flow_draws, p.adapter_batch)]
+    for row, generator in held_rows(states, p, heard=heard):
         lost = [painter.flow(states, book, [row], generator, n_draws=n) for n in portions]
         found.append(float(torch.cat(lost).mean()))
     return np.array(found)

@@ -17,7 +17,6 @@ from prefgen.history.splits import SPLITS, Split
 from prefgen.pipeline.texts import pooled_widths
 from prefgen.probing import LayerChoice
 from prefgen.recipes import ranks
-from prefgen.recipes.checkpoint import load_tensors
 from prefgen.recipes.four_bit import quantise
 from prefgen.recipes.full_people.painting import (
     STAGE,
@@ -32,6 +31,7 @@ from prefgen.recipes.full_people.parts import Parts, freed
 from prefgen.recipes.full_people.prompts import PromptBook, pooled, prompt_book, texts_of
 from prefgen.recipes.full_people.strings import Strings
 from prefgen.recipes.loop import Deadline, first_then_all
+from prefgen.recipes.own_data.best import take
 from prefgen.recipes.own_data.report import Figures
 from prefgen.recipes.own_data.settings import OwnDataPreset
 from prefgen.recipes.own_data.states import States, case_of
@@ -82,7 +82,7 @@ def painted_for(held: Held, *, deadline: Deadline, say: Callable[[str], None]) -
     freed()
     painter = _fresh(held, pipe, d_text)
     if is_done(held.work, held.made_from):
-        _take_best(painter, held.work)
+        take(held.work / f"{STAGE}.best.safetensors", painter)
     else:
         train_painting(
             painter, parts.preset, p, {**held.states}, book, {**aligned},
@@ -135,15 +135,6 @@ def _fresh(held: Held, pipe: Any, d_text: int) -> Painter:
         one_reading=True,
     )
     return Painter(network, pipe.scheduler, UserEncoder(config).to(device), adapter)
-
-
-def _take_best(painter: Painter, work: Path) -> None:
-    """Puts the kept weights of a finished training into a fresh painter."""
-    tensors = load_tensors(work / f"{STAGE}.best.safetensors")
-    with torch.no_grad():
-        for name, parameter in painter.named_parameters():
-            if parameter.requires_grad:
-                parameter.copy_(tensors[name])
 
 
 def _aligned(pipe: Any, states: States, strings: Strings, d_text: int) -> Aligned:

@@ -59,7 +59,13 @@ class Best:
 
     def take(self) -> None:
         """Puts the kept weights into the module."""
-        tensors = load_tensors(self.path)
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
+        take(self.path, self.module)
+
+
+def take(path: Path, module: nn.Module) -> None:
+    """Puts weights that a `Best` has kept into a module's trainable ones."""
+    tensors = load_tensors(path)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
                 parameter.copy_(tensors[name])

@@ -9,8 +9,9 @@ what the start model learned from pictures whose hand is known.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,9 +182,7 @@ class Painter:
         """float32 [n_rows · n_draws]: what is lost in painting the rows' targets, told their prompts and hearing their
         people, each at `n_draws` times and noises."""
         heard = heard_tokens(self.model.encoder, states, rows, elected=elected)
-        if heard is not None and n_draws > 1:
-            sides = {side: getattr(heard, side) for side in SIDES if getattr(heard, side) is not None}
-            heard = UserTokens(**{side: tokens.repeat_interleave(n_draws, 0) for side, tokens in sides.items()})
+        heard = repeated(heard, n_draws)
         rows = [row for row in rows for _ in range(n_draws)]
         latents = states.people.rows("latents", [row.target.key for row in rows])
         words, times = self.text([row.prompt for row in rows]), listening_times(len(rows), generator)
@@ -196,13 +195,23 @@ def flow_of_people(painter: Painter, states: States, p: OwnDataPreset, *, heard:
     """float64 [n_people]: the flow loss on one liked picture each, held out with its prompt, at `flow_draws` times and
     noises that are always the same; with the person heard or nobody."""
     painter.model.eval()
+    flow = partial(painter.flow, states, elected=True, n_draws=p.flow_draws)
+    return np.array([float(flow([row], generator).mean()) for row, generator in held_rows(states, p, heard=heard)])
+
+
+def held_rows(states: States, p: OwnDataPreset, *, heard: bool) -> Iterator[tuple[Row, torch.Generator]]:
+    """A liked picture that was held out with its prompt, of up to `evaluated_people`, and what its times and noises are
+    drawn from: always the same."""
     n = len(states.people.paintable)
-    chosen = sorted(numpy_rng("painted people").permutation(n)[: p.evaluated_people].tolist())
-    found = []
-    for k in chosen:
+    for k in sorted(numpy_rng("painted people").permutation(n)[: p.evaluated_people].tolist()):
         place = int(states.people.paintable[k])
         target = case_of(states.people, place, 0).targets[0]
         row = Row(place=place, variant=0, target=target, prompt=target.prompt or "", heard=heard)
-        generator = torch_generator("own flow", states.people.person(place).user_id)
-        found.append(float(painter.flow(states, [row], generator, elected=True, n_draws=p.flow_draws).mean()))
-    return np.array(found)
+        yield row, torch_generator("own flow", states.people.person(place).user_id)
+
+
+def repeated(heard: UserTokens | None, n: int) -> UserTokens | None:
+    """Each row's tokens n times, one after another."""
+    sides = {side: getattr(heard, side, None) for side in SIDES}
+    told = {side: tokens.repeat_interleave(n, 0) for side, tokens in sides.items() if tokens is not None}
+    return UserTokens(**told) if told else None
