@@ -39,8 +39,11 @@ CLEARNESS = 0.6
 
 MANNER_SHARE = 0.6
 """Share of the steps in which tokens of the pictures' manner follow the captions."""
-NOISY_SHARE = 0.25
+NOISY_SHARE = 0.2
 """Share of the rows that meet nearly pure noise (`prefgen.recipes.latents`)."""
+
+DETAILED_SHARE = 0.35
+"""Share of the rows that meet little noise, where hands and textures are settled."""
 
 VALIDATION_PROMPTS = (
     "a fox by a lake",
@@ -185,7 +188,7 @@ def train_generator(c: Context) -> None:
         captions = [training_caption(scene_at("train", int(i), p.seed), rng) for i in index]
         captions = ["" if rng.random() < EMPTY_CAPTION_RATE else caption for caption in captions]
         z, shown = torch.from_numpy(latents[index].astype(np.float32)), embeddings[torch.from_numpy(index)]
-        told, times = text(captions), listening_times(len(index), generator, NOISY_SHARE)
+        told, times = text(captions), listening_times(len(index), generator, NOISY_SHARE, DETAILED_SHARE)
         if rng.random() < MANNER_SHARE:
             told = torch.cat([told, manners(shown).to(told)], 1)
         painted = flow_matching_loss(unet_call, z, told, generator, times=times)
@@ -200,7 +203,7 @@ def train_generator(c: Context) -> None:
         learning_rate=p.unet_rate,
         ema_decay=p.unet_ema,
         weight_decay=0.01,
-        decay_fraction=0.2,
+        decay_fraction=0.2 if c.start is None else 0.5,
     )
     loop = Loop("generator", c.work, module, loss, settings, None, lambda n: show_pictures(c, unet, n))
     loop.run(c.deadline)

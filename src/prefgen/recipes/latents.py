@@ -26,14 +26,23 @@ above 0.9, of which `TIME_MEAN` alone shows one row in twenty (dev/LOG.md, secti
 NOISY_MEAN = 3.0
 """Mean of the logit-normal times of those rows: half of them lie above 0.95."""
 
+DETAILED_MEAN = -0.5
+"""Mean of the logit-normal times at which strokes and textures are settled: two thirds of these lie between 0.18 and
+0.62. True latents noised to 0.8 lose most of their hands, those noised to 0.6 fewer (dev/LOG.md, section 14)."""
+
 LATENTS_A_FILE = 10_000
 
 
-def listening_times(n: int, generator: torch.Generator, noisy_share: float = NOISY_SHARE) -> Tensor:
+def listening_times(
+    n: int, generator: torch.Generator, noisy_share: float = NOISY_SHARE, detailed_share: float = 0.0
+) -> Tensor:
     """float32 [n] in (0, 1): the times at which a network learns to listen."""
-    noisy = torch.rand(n, generator=generator) < noisy_share
+    kind = torch.rand(n, generator=generator)
     nearer = sample_times(n, generator, mean=NOISY_MEAN)
-    return torch.where(noisy, nearer, sample_times(n, generator, mean=TIME_MEAN))
+    times = torch.where(kind < noisy_share, nearer, sample_times(n, generator, mean=TIME_MEAN))
+    if not detailed_share:
+        return times
+    return torch.where(kind >= 1 - detailed_share, sample_times(n, generator, mean=DETAILED_MEAN), times)
 
 
 @by_turns
