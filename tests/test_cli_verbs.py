@@ -71,6 +71,7 @@ def test_a_profile_is_shown_extended_reduced_edited_and_shared(cli, pictures, pr
     assert status == 0
     assert [item["side"] for item in shown["items"]] == ["like", "like", "dislike"]
     assert 0 <= shown["familiarity"]["unfamiliar"] <= 1
+    assert shown["credence"] is None, "this model keeps no evidence of taste"
     assert cli("profile", "add", profile, "--liked", pictures / "new/crimson.png", "--model", "{model}")[0] == 0
     assert len(Profile.load(profile)) == 4
     assert cli("profile", "remove", profile, pictures / "new/crimson.png", "--model", "{model}")[0] == 0

@@ -44,12 +44,13 @@ def test_evidence_and_answer_are_weighed_beyond_what_is_said_of_nobody(model: Pr
     def odds(whose: History) -> torch.Tensor:
         return torch.tensor(likings_with(model, None, whose)).logit()
 
-    said = odds(history()) - odds(History(items=()))
-    assert likings_with(model, weighed(evidence, scale=0.0, said_share=1.0), history()) == pytest.approx(
+    likes = History(items=history().liked)  # one side alone, whose pictures say nothing by themselves
+    said = odds(likes) - odds(History(items=()))
+    assert likings_with(model, weighed(evidence, scale=0.0, said_share=1.0), likes) == pytest.approx(
         said.sigmoid().tolist(), abs=1e-5
     )
-    alone = torch.tensor(likings_with(model, weighed(evidence, scale=1.0), history())).logit()
-    both = likings_with(model, weighed(evidence, scale=2.0, said_share=0.5), history())
+    alone = torch.tensor(likings_with(model, weighed(evidence, scale=1.0), likes)).logit()
+    both = likings_with(model, weighed(evidence, scale=2.0, said_share=0.5), likes)
     assert both == pytest.approx((2 * alone + 0.5 * said).sigmoid().tolist(), abs=1e-5)
 
 

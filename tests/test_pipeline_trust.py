@@ -9,8 +9,8 @@ from PIL import Image
 
 from prefgen.core import History, HistoryItem, Side
 from prefgen.embedding import shown_words, word_states, words_of_taste
-from prefgen.pipeline.embed import FADING_PER_YEAR, weights_by_age
 from prefgen.pipeline.trust import FULL_TRUST, N_FOLDS, NO_TRUST, trust_in_labels
+from prefgen.pipeline.voices import FADING_PER_YEAR, weights_by_age
 from prefgen.pipeline.word_edits import WordEdits
 
 

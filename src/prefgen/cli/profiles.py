@@ -52,7 +52,7 @@ def show(
     profile = Profile.load(file)
     data = _described(profile)
     if not profile.is_shared and model not in (None, "none"):
-        data["familiarity"] = _familiarity(profile, str(model), device)
+        data |= _known_by(profile, str(model), device)
     emit(data, as_json=json_, lines=_lines(data))
 
 
@@ -201,19 +201,21 @@ def _described(profile: Profile) -> dict[str, Any]:
     return described
 
 
-def _familiarity(profile: Profile, model: str, device: str) -> dict[str, Any] | None:
-    """None if the model cannot tell, or is not there."""
+def _known_by(profile: Profile, model: str, device: str) -> dict[str, Any]:
+    """How far the pictures lie from what the model knows, and how far it is believed of them; None where it cannot
+    tell, or is not there."""
     from prefgen.core import ModelError
 
     try:
         prefgen: PrefGen = open_model(model, device, "float32", quiet=True)
     except ModelError as error:
         note(f"warning: {error.message}; not said: how far the pictures lie from what it knows")
-        return None
+        return {"familiarity": None, "credence": None}
     if profile.model_sha256 != prefgen.sha256:
         note("warning: another model made this profile; `prefgen profile rebuild` reads its pictures again")
     found = prefgen.familiarity(profile)
-    return None if found is None else {**found.to_json(), "in_words": found.in_words()}
+    told = None if found is None else {**found.to_json(), "in_words": found.in_words()}
+    return {"familiarity": told, "credence": prefgen.credence(profile)}
 
 
 def _lines(data: dict[str, Any]) -> list[str]:
@@ -229,6 +231,10 @@ def _lines(data: dict[str, Any]) -> list[str]:
     lines += [f"  said to {kind}: {', '.join(words)}" for kind, words in data.get("edits", {}).items() if words]
     if data.get("familiarity"):
         lines.append(data["familiarity"]["in_words"])
+    if data.get("credence") is not None:
+        lines.append(
+            f"pictures are judged {data['credence']:.0%} by what the model was taught, the rest by these pictures alone"
+        )
     return lines
 
 

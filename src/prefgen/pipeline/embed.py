@@ -16,14 +16,11 @@ from prefgen.embedding import PARTS, SIDES, SideFeatures, TasteEvidence, UserEnc
 from prefgen.pipeline.ports import PreferenceModel, SideStates, TextEmbedding, notes_for
 from prefgen.pipeline.scoring import words_by_evidence
 from prefgen.pipeline.trust import trust_in_labels
+from prefgen.pipeline.voices import weights_by_age
 from prefgen.pipeline.word_edits import WordEdits, edited_sem
 
 EMBEDDING_VERSION = 8
 """Raised whenever this computation changes: it is part of a model's hash, so that older profiles are refused."""
-FADING_PER_YEAR = 1.0
-"""A picture that was judged a year before the newest speaks e⁻¹ as loudly (ours). Of 0, 1, 2, 4 and 8 this one gains
-nearly all that can be gained where taste has drifted, and takes nothing where it has not (dev/LOG.md, section 13)."""
-SECONDS_A_YEAR = 365 * 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,14 +89,6 @@ def words_of_person(
     width = encoders.user_encoder.config.election_width
     shown = shown_words(tokens.float().cpu(), states, silence, width)
     return words_of_taste(words, shown, liked, weights_by_age(history) * trust)
-
-
-def weights_by_age(history: History) -> Tensor:
-    """float32 [n_items]: how loudly each picture speaks before trust is asked: its weight, and less the longer before
-    the history's newest picture it was judged. A picture without a date has its weight."""
-    newest = max((item.time_s for item in history.items if item.time_s is not None), default=0.0)
-    ages = [0.0 if item.time_s is None else (newest - item.time_s) / SECONDS_A_YEAR for item in history.items]
-    return torch.tensor([item.weight for item in history.items]) * torch.exp(-FADING_PER_YEAR * torch.tensor(ages))
 
 
 def _place(encoders: Encoders) -> Tensor:

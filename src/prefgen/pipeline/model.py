@@ -39,7 +39,7 @@ from prefgen.pipeline.loading import (
 from prefgen.pipeline.ports import PreferenceModel, notes_for
 from prefgen.pipeline.profile import Profile, warn_of_dropped
 from prefgen.pipeline.publishing import Publishable
-from prefgen.pipeline.scoring import likings
+from prefgen.pipeline.scoring import likings, own_reading
 from prefgen.pipeline.seeding import Seeding
 from prefgen.pipeline.settings import OutputType, check_pipeline_settings, open_branch, sampling_settings
 from prefgen.pipeline.stored import MAX_STORED_PX, stored_history, stored_picture
@@ -385,6 +385,16 @@ class PrefGen(Publishable):
         return familiarity(
             picture_features(pictures, self.image_encoder, self.feature_extractor), self.card.known_features
         )
+
+    def credence(self, profile: Profile) -> float | None:
+        """How far `score` believes the models of this person, 0 to 1, by whether they foresee the profile's own labels;
+        for the rest it goes by the profile's pictures alone. None where the model keeps no evidence of taste."""
+        if self.evidence is None:
+            return None
+        history = profile.pictures("say how far it is understood")
+        features = self._features([item.image for item in history.items])
+        with self._turn:
+            return own_reading(history, features, [], features[:0], self.evidence).credence
 
     def unknown_words(self, prompt: str | Sequence[str]) -> list[UnknownWord]:
         """The words of a prompt that the generator was never taught, with the nearest known ones."""

@@ -14,7 +14,9 @@ from prefgen.core import ASPECTS, History
 from prefgen.embedding import EvidenceConfig, Shown, TasteEvidence, words_named
 from prefgen.embedding.evidence import DAYS_A_YEAR
 from prefgen.mllm import Told, told_from
+from prefgen.pipeline.credence import OwnReading, read_own_pictures
 from prefgen.pipeline.ports import PreferenceModel, notes_for
+from prefgen.pipeline.voices import weights_by_age
 from prefgen.pipeline.word_edits import NO_EDITS, WordEdits
 
 LEAST_SHOWN, LEAST_WEIGHT = 0.5, 0.4
@@ -39,12 +41,37 @@ def likings(
     [n, d_clip] of the history's pictures and of those.
 
     With `evidence` it is what the history says of a picture, beyond what is said where nothing is known: what many
-    people like is not thereby known of one, and of nobody everything is 0.5. Without, what the preference model says.
+    people like is not thereby known of one, and of nobody everything is 0.5. The models are believed as far as they
+    foresee the history's own labels, and its pictures by themselves for the rest (`prefgen.pipeline.credence`); words
+    that a person said always count. Without evidence, what the preference model says.
     """
     if evidence is None:
         return [float(p) for p in mllm.score(history, asked, **notes_for(mllm.score, edits))]
     told = log_odds(history, features, asked, asked_features, edits, mllm, evidence)
-    return (told - log_odds_of_nobody(asked, asked_features, mllm, evidence)).sigmoid().tolist()
+    told = told - log_odds_of_nobody(asked, asked_features, mllm, evidence)
+    if history.items and len(asked):
+        own = own_reading(history, features, asked, asked_features, evidence)
+        by_words = 0.0
+        if edits != NO_EDITS:
+            silent = _margins(history, features, asked_features, NO_EDITS, evidence)
+            by_words = _margins(history, features, asked_features, edits, evidence) - silent
+        told = own.beside(told - by_words) + by_words
+    return told.sigmoid().tolist()
+
+
+def own_reading(
+    history: History,
+    features: Tensor,
+    asked: Sequence[Image.Image],
+    asked_features: Tensor,
+    evidence: TasteEvidence,
+) -> OwnReading:
+    """The history's pictures by themselves, and how far the models are believed beside them; without words said."""
+    told, places = told_of(history)
+    seen = evidence.seen(features[places].to(evidence.bias.device))
+    shown = shown_by([replace(item, comment=None) for item in told], seen, NO_EDITS, evidence.config)
+    items, voices = [history.items[place] for place in places], weights_by_age(history)[places]
+    return read_own_pictures(items, voices, features[places], asked, asked_features, shown, evidence)
 
 
 @torch.no_grad()
@@ -62,12 +89,20 @@ def log_odds(
     if not len(asked):
         return torch.zeros(0, dtype=torch.float64)
     said = torch.tensor(mllm.score(history, asked, **notes_for(mllm.score, edits)), dtype=torch.float64)
+    margins = _margins(history, features, asked_features, edits, evidence)
+    return margins + evidence.config.said_share * said.clamp(SURE, 1 - SURE).logit()
+
+
+@torch.no_grad()
+def _margins(
+    history: History, features: Tensor, asked_features: Tensor, edits: WordEdits, evidence: TasteEvidence
+) -> Tensor:
+    """Log odds float64 [n_asked] by evidence alone."""
     told, places = told_of(history)
     where = evidence.bias.device
     shown = shown_by(told, evidence.seen(features[places].to(where)), edits, evidence.config)
     words, manner = evidence.seen(asked_features.to(where))
-    margins = evidence(shown).margins(words[None], manner[None])[0].cpu().double()
-    return evidence.config.scale * margins + evidence.config.said_share * said.clamp(SURE, 1 - SURE).logit()
+    return evidence.config.scale * evidence(shown).margins(words[None], manner[None])[0].cpu().double()
 
 
 def log_odds_of_nobody(

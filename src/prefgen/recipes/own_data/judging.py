@@ -57,7 +57,8 @@ class Weighing:
     said_share: float = 1.0
 
     def log_odds(self, heard: Heard) -> list[np.ndarray]:
-        """As `prefgen.pipeline.scoring.likings` has it, before the sigmoid; one array a person."""
+        """As the models have it in `prefgen.pipeline.scoring.likings`, before a history's pictures speak by themselves
+        and before the sigmoid; one array a person."""
         said = [one / self.temperature for one in heard.said]
         if heard.shown is None or heard.shown_of_nobody is None:
             return said
