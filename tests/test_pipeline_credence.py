@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from prefgen.core import History, HistoryItem
 from prefgen.embedding import EvidenceConfig, Opinions, Shown, TasteEvidence
 from prefgen.pipeline.credence import left_out
 from prefgen.pipeline.scoring import shown_by, told_of
+from prefgen.pipeline.trust import trust_in_labels
 from prefgen.pipeline.word_edits import NO_EDITS
 
 WORDS = (("gold", "palette", "colours"),)
@@ -142,3 +144,23 @@ def test_a_profile_tells_how_far_the_models_are_believed(model: PrefGen, scored)
         scored(sign, me.pictures(), [FLAT[4]])
         told.append(model.credence(me))
     assert told[0] > 0.5 > 0.1 > told[1] >= 0
+
+
+def test_models_that_foresee_no_label_silence_none() -> None:
+    whose = history(GRAINY[:4], FLAT[:4])
+    features = torch.zeros(8, D_CLIP)
+    features[:4, 0] = 1
+
+    class Backwards:
+        """Says of every picture the contrary of its label."""
+
+        def score(self, history: History, images: Sequence[Image.Image]) -> list[float]:
+            return [0.02 if any(image is g for g in GRAINY) else 0.98 for image in images]
+
+    def voices(sign: float) -> torch.Tensor:
+        evidence = Says(sign).eval()
+        evidence.config = replace(evidence.config, said_share=3.0)
+        return trust_in_labels(whose, features, NO_EDITS, Backwards(), evidence)  # type: ignore[arg-type]
+
+    assert voices(-1.0).min() > 0.7
+    assert trust_in_labels(whose, features, NO_EDITS, Backwards(), None).max() == 0  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from prefgen.pipeline.trust import trust_in_labels
 from prefgen.pipeline.voices import weights_by_age
 from prefgen.pipeline.word_edits import WordEdits, edited_sem
 
-EMBEDDING_VERSION = 8
+EMBEDDING_VERSION = 9
 """Raised whenever this computation changes: it is part of a model's hash, so that older profiles are refused."""
 
 

@@ -1,7 +1,9 @@
 """How far each picture's label is trusted: a slip of the hand should not become a taste.
 
 From the rest of a history it can be told whether a person would like a picture (`prefgen.pipeline.scoring`). Where that
-speaks clearly against the label, it is likelier a slip, or a taste that has passed, than an opinion (ours).
+speaks clearly against the label, it is likelier a slip, or a taste that has passed, than an opinion (ours). Models that
+foresee none of a person's labels prove no slip: of designers' drawings they would silence one label in four, all of
+them meant (dev/LOG.md, section 15).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from torch import Tensor
 from prefgen.core import History
 from prefgen.embedding import TasteEvidence
 from prefgen.pipeline.ports import PreferenceModel
-from prefgen.pipeline.scoring import likings, log_odds, log_odds_of_nobody
+from prefgen.pipeline.scoring import likings, log_odds, log_odds_of_nobody, own_reading
 from prefgen.pipeline.word_edits import WordEdits
 
 N_FOLDS = 8
@@ -30,7 +32,8 @@ def trust_in_labels(
     evidence: TasteEvidence | None = None,
 ) -> Tensor:
     """float32 [n_items], 0 to 1; `features` [n_items, d_clip] are the pictures' CLIP embeddings. A picture alone is
-    trusted; the history is told `N_FOLDS` times at most."""
+    trusted; the history is told `N_FOLDS` times at most. With evidence, doubt counts as far as the models are believed
+    (`prefgen.pipeline.credence`)."""
     trust = torch.ones(len(history))
     images = [item.image for item in history.items]
     unknown = None if evidence is None else log_odds_of_nobody(images, features, mllm, evidence)
@@ -48,4 +51,6 @@ def trust_in_labels(
         for place, liking in zip(asked, told, strict=True):
             own_side = liking if history.items[place].side == "like" else 1 - liking
             trust[place] = min(1.0, max(0.0, (own_side - NO_TRUST) / (FULL_TRUST - NO_TRUST)))
-    return trust
+    if evidence is None or not len(history):
+        return trust
+    return 1 - own_reading(history, features, [], features[:0], evidence).credence * (1 - trust)
