@@ -24,6 +24,7 @@ from prefgen.embedding import SideFeatures, UserEncoder, UserEncoderConfig
 from prefgen.recipes import ranks
 from prefgen.recipes.adapter_words import PeopleWords, drawn_to_strings, encoder_tokens
 from prefgen.recipes.loop import Deadline, Loop, LoopSettings, Unfinished
+from prefgen.recipes.sharding import Cut
 
 N_PEOPLE, N_STEPS, D_TEXT = 24, 50, 8
 SETTINGS = LoopSettings(
@@ -155,7 +156,8 @@ def cut_loop(folder: Path) -> tuple[Loop, nn.Module]:
         return {"loss": F.mse_loss(made, x[:, :4]), "size": made.detach().square().mean()}
 
     folder.mkdir(parents=True, exist_ok=True)
-    return Loop("cut", folder, net, loss, replace(SETTINGS, learning_rate=3e-2), cut_parts=[net[0], net[1]]), net
+    cut = Cut(layers=[net[0], net[1]], device=torch.device("cpu"))
+    return Loop("cut", folder, net, loss, replace(SETTINGS, learning_rate=3e-2), cut=cut), net
 
 
 def train_cut(folder: Path, n_steps: int) -> list[float]:

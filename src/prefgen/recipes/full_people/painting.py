@@ -31,6 +31,7 @@ from prefgen.recipes.own_data.best import Best
 from prefgen.recipes.own_data.personal import Row, heard_tokens, held_rows, repeated, rows_at
 from prefgen.recipes.own_data.settings import OwnDataPreset
 from prefgen.recipes.own_data.states import States, case_of
+from prefgen.recipes.sharding import Cut
 
 STAGE = "adapter"
 SAVE_EVERY_S = 1800.0
@@ -113,8 +114,10 @@ def train_painting(
     made_from: str,
     deadline: Deadline,
     say: Callable[[str], None],
+    cut: Cut | None = None,
 ) -> None:
-    """Trains encoder and adapter and leaves the weights that lost least on validation people in them.
+    """Trains encoder and adapter and leaves the weights that lost least on validation people in them; with `cut`, each
+    of several processes' part of them.
 
     Raises:
         Unfinished: the time was up; call again to go on.
@@ -149,7 +152,8 @@ def train_painting(
     try:
         with painter.adapter.injected(network), painter.adapter.users(None):
             best = Best(work / f"{STAGE}.best.safetensors", painter, lost, say, made_from)
-            best.of(Loop(STAGE, work, painter, loss, settings, show_fn=best.look, made_from=made_from), deadline)
+            loop = Loop(STAGE, work, painter, loss, settings, show_fn=best.look, made_from=made_from, cut=cut)
+            best.of(loop, deadline)
     finally:
         network.disable_gradient_checkpointing()
     if ranks.is_first():
