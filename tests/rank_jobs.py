@@ -274,19 +274,35 @@ def whole_chain(folder: Path) -> dict[str, Any]:
     return seen
 
 
-def people_job(folder: Path) -> None:
-    """Published weights learn from people, as `prefgen train --people` has it."""
+def people_job(folder: Path, name: str, *, shard: bool = False) -> None:
+    """Published weights learn from people, as `prefgen train --people` has it; `stop`, where it lies in the folder,
+    says at which step of which stage the time is up, or that it is from the start."""
     from prefgen.recipes.full_people.run import train_full_on_people
     from tiny_published import published_preset
 
-    n = os.environ.get("WORLD_SIZE") or "1"
-    lengths = {"mllm_batch": 4, "preference_samples": 120, "adapter_samples": 64, "lora_dropout": 0.0, "ema": False}
+    lengths = {"mllm_batch": 4, "preference_samples": 120, "adapter_samples": 64, "lora_dropout": 0.0}
     rates = {"preference_rate": 2e-3, "adapter_rate": 2e-3}
     preset = published_preset(folder, "sd15-idefics2", **lengths, **rates)
-    minutes = 0.0 if (folder / "stop").exists() else None
-    args = {"work": folder / f"work-{n}", "out": folder / f"model-{n}", "max_minutes": minutes}
+    stop = (folder / "stop").read_text().split() if (folder / "stop").exists() else None
+    if stop:
+        _time_is_up_at(stop[0], int(stop[1]))
+    minutes = 0.0 if stop == [] else None
+    args = {"work": folder / f"work-{name}", "out": folder / f"model-{name}", "max_minutes": minutes, "shard": shard}
     report = train_full_on_people(folder / "people", preset, **args)
     print("done" if report else "none", flush=True)
+
+
+def _time_is_up_at(stage: str, step: int) -> None:
+    """From this step of this stage on no time is left."""
+    one_step = Loop.one_step
+
+    def counted(loop: Loop) -> dict[str, float]:
+        losses = one_step(loop)
+        if (loop.name, loop.step) == (stage, step):
+            Deadline.passed = property(lambda _: True)  # type: ignore[assignment,method-assign]
+        return losses
+
+    Loop.one_step = counted  # type: ignore[method-assign]
 
 
 def main(job: str, folder: Path) -> int:
@@ -296,8 +312,8 @@ def main(job: str, folder: Path) -> int:
     torch.set_num_threads(1)
     begin = time.monotonic()
     try:
-        if job == "people":
-            people_job(folder)
+        if job in ("people", "sharded"):
+            people_job(folder, job, shard=job == "sharded")
             return 0
         if job == "chain":
             found = whole_chain(folder)

@@ -40,7 +40,7 @@ def train_full(
     if preset.load_4bit:
         check_bitsandbytes()
     if shard:
-        check_cut(four_bit=preset.load_4bit)
+        check_cut(ranks.launched(), four_bit=preset.load_4bit)
     with ranks.joined(n_processes):
         return _trained(preset, work, out, max_minutes, shard)
 

@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from prefgen.core import ConfigError
-from prefgen.recipes.ranks import alone, is_first, launched, n_ranks
+from prefgen.recipes.ranks import alone, is_first, n_ranks
 
 T = TypeVar("T")
 LossOfStep = Callable[[int, torch.Generator], Mapping[str, Tensor]]
@@ -48,12 +48,12 @@ def _n_with_weights(module: nn.Module) -> int:
     return sum(any(True for _ in child.parameters()) for child in module.children())
 
 
-def check_cut(*, four_bit: bool) -> None:
+def check_cut(n_processes: int, *, four_bit: bool) -> None:
     """Raises `ConfigError` where weights cannot be cut: in one process, and in four bits, whose bytes are no numbers
     that could be cut row by row."""
     if four_bit:
         raise ConfigError("expected frozen weights as they are with --shard, got four bits", hint="--no-load-4bit")
-    if launched() == 1:
+    if n_processes == 1:
         raise ConfigError(
             "expected several processes with --shard, got one",
             hint="start them with torchrun --nproc_per_node N -m prefgen train",

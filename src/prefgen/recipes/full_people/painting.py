@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from prefgen.recipes.own_data.settings import OwnDataPreset
 from prefgen.recipes.own_data.states import States, case_of
 from prefgen.recipes.sharding import Cut
 
+T = TypeVar("T")
 STAGE = "adapter"
 SAVE_EVERY_S = 1800.0
 """Weights, their average and two moments are 11 GB of SDXL's adapter: not to be written every two minutes."""
@@ -45,6 +47,11 @@ class Painter(nn.Module):
         super().__init__()
         self.encoder, self.adapter = encoder, adapter
         self.frozen: list[Any] = [network, scheduler]
+
+    def copy(self) -> Painter:
+        """One whose user encoder and adapter lie in main memory, whole, whatever becomes of these."""
+        network, scheduler = self.frozen
+        return Painter(network, scheduler, deepcopy(self.encoder).cpu(), deepcopy(self.adapter).cpu())
 
     def flow(
         self,
@@ -115,9 +122,9 @@ def train_painting(
     deadline: Deadline,
     say: Callable[[str], None],
     cut: Cut | None = None,
-) -> None:
+) -> Callable[[Callable[[], T]], T]:
     """Trains encoder and adapter and leaves the weights that lost least on validation people in them; with `cut`, each
-    of several processes' part of them.
+    of several processes' part of them. Returns what runs a function with these weights (`Loop.measured`).
 
     Raises:
         Unfinished: the time was up; call again to go on.
@@ -158,6 +165,7 @@ def train_painting(
         network.disable_gradient_checkpointing()
     if ranks.is_first():
         save_json(work / f"{STAGE}.done.json", made_from)
+    return loop.measured
 
 
 def is_done(work: Path, made_from: str) -> bool:

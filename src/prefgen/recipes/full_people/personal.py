@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from prefgen.recipes.own_data.best import take
 from prefgen.recipes.own_data.report import Figures
 from prefgen.recipes.own_data.settings import OwnDataPreset
 from prefgen.recipes.own_data.states import States, case_of
-from prefgen.recipes.sharding import Cut, layers_of
+from prefgen.recipes.sharding import Cut, by_itself, layers_of, over_all_ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,22 +82,24 @@ def painted_for(held: Held, *, deadline: Deadline, say: Callable[[str], None]) -
             setattr(pipe, part, None)
     freed()
     painter = _fresh(held, pipe, d_text, shard=parts.shard)
-    done = is_done(held.work, held.made_from)
-    if not done:
-        train_painting(
+    copy = painter.copy() if parts.shard and ranks.is_first() else painter
+    best = held.work / f"{STAGE}.best.safetensors"
+    if is_done(held.work, held.made_from):
+        take(best, painter)
+        measured = over_all_ranks(painter, lambda *_: {}, _cut(painter, parts))[1] if parts.shard else by_itself
+    else:
+        measured = train_painting(
             painter, parts.preset, p, {**held.states}, book, {**aligned}, cut=_cut(painter, parts),
             work=held.work, made_from=held.made_from, deadline=deadline, say=say,
         )  # fmt: skip
+    if not ranks.is_first() and not parts.shard:
+        return None
+    painted = measured(lambda: _measured(held, painter, book, aligned))
     if not ranks.is_first():
         return None
-    if parts.shard:  # what it has holds a part of the weights: it measures whole ones
-        del painter, pipe
-        freed()
-        painter = _fresh(held, parts.pipeline("unet", "transformer"), d_text)
-    if done or parts.shard:
-        take(held.work / f"{STAGE}.best.safetensors", painter)
-    with ranks.alone():
-        return _measured(held, painter, book, aligned)
+    if parts.shard:
+        take(best, copy)
+    return replace(painted, painter=copy)
 
 
 def _cut(painter: Painter, parts: Parts) -> Cut | None:

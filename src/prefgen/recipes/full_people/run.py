@@ -117,7 +117,7 @@ def train_full_on_people(
     if preset.load_4bit:
         check_bitsandbytes()
     if shard:
-        check_cut(four_bit=preset.load_4bit)
+        check_cut(ranks.launched(), four_bit=preset.load_4bit)
     with ranks.joined(n_processes):
         return _together(folder, parts_of(preset, work, shard=shard), p, deadline, work, out)
 
