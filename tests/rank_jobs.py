@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,12 +18,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from prefgen.agents.vocabulary import FAMILIES
 from prefgen.core import numpy_rng
 from prefgen.embedding import SideFeatures, UserEncoder, UserEncoderConfig
 from prefgen.recipes import ranks
 from prefgen.recipes.adapter_words import PeopleWords, drawn_to_strings, encoder_tokens
+from prefgen.recipes.full_presets import FULL_PRESETS, FullPreset
 from prefgen.recipes.loop import Deadline, Loop, LoopSettings, Unfinished
 from prefgen.recipes.sharding import Cut
 
@@ -133,16 +136,16 @@ def gradients(folder: Path) -> dict[str, list[float]]:
 
 
 class Frozen(nn.Module):
-    """A frozen layer and a trained low-rank update of it."""
+    """A frozen layer in bfloat16 and a trained low-rank update of it in float32."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.base = nn.Linear(16, 16).requires_grad_(False)
+        self.base = nn.Linear(16, 16).requires_grad_(False).bfloat16()
         self.down, self.up = nn.Linear(16, 2, bias=False), nn.Linear(2, 16, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output."""
-        return torch.tanh(self.base(x) + self.up(self.down(x)))
+        return torch.tanh(self.base(x.bfloat16()).float() + self.up(self.down(x)))
 
 
 def cut_loop(folder: Path) -> tuple[Loop, nn.Module]:
@@ -274,6 +277,15 @@ def whole_chain(folder: Path) -> dict[str, Any]:
     return seen
 
 
+def share_held(loop: Loop) -> float:
+    """The share of all weights in a step, frozen and trained, that lies in this process."""
+    if not isinstance(loop.losses_of, nn.Module):
+        return 1.0
+    weights = list(loop.losses_of.parameters())
+    own = (p.to_local() if isinstance(p, DTensor) else p for p in weights)
+    return sum(p.numel() for p in own) / sum(p.numel() for p in weights)
+
+
 def people_job(folder: Path, name: str, *, shard: bool = False) -> None:
     """Published weights learn from people, as `prefgen train --people` has it; `stop`, where it lies in the folder,
     says at which step of which stage the time is up, or that it is from the start."""
@@ -292,14 +304,39 @@ def people_job(folder: Path, name: str, *, shard: bool = False) -> None:
     print("done" if report else "none", flush=True)
 
 
+ROW_FAMILIES = ("sd15", "sd3", "flux")
+
+
+def rows_preset(folder: Path, family: str) -> FullPreset:
+    """A few steps of an adapter on tiny published weights that lie in the folder."""
+    return FULL_PRESETS["sd15-smolvlm"].with_overrides(
+        generator=str(folder / family), dtype="float32", user_tokens=2, adapter_batch=4, adapter_samples=24,
+        adapter_rate=3e-3,
+    )  # fmt: skip
+
+
+def rows_job(folder: Path) -> None:
+    """Adapters of several families on prepared rows, cut over the ranks: stopped after a step, kept, and ended."""
+    from prefgen.recipes.full_run import train_full
+
+    for family in ROW_FAMILIES:
+        preset, work = rows_preset(folder, family), folder / f"{family}-two"
+        args = {"work": work, "out": work / "model", "shard": True}
+        assert not train_full(preset, **args, max_minutes=0.0)
+        if ranks.is_first():
+            shutil.copytree(work, folder / f"{family}-begun-by-two")
+        assert train_full(preset, **args)
+
+
 def _time_is_up_at(stage: str, step: int) -> None:
-    """From this step of this stage on no time is left."""
+    """From this step of this stage on no time is left; says which share of all weights lies in this process."""
     one_step = Loop.one_step
 
     def counted(loop: Loop) -> dict[str, float]:
         losses = one_step(loop)
         if (loop.name, loop.step) == (stage, step):
             Deadline.passed = property(lambda _: True)  # type: ignore[assignment,method-assign]
+            print(f"{stage} holds {share_held(loop):.3f}", flush=True)
         return losses
 
     Loop.one_step = counted  # type: ignore[method-assign]
@@ -313,13 +350,16 @@ def main(job: str, folder: Path) -> int:
     begin = time.monotonic()
     try:
         if job in ("people", "sharded"):
-            people_job(folder, job, shard=job == "sharded")
+            people_job(folder, job, shard=job == "sharded" and ranks.launched() > 1)
             return 0
         if job == "chain":
             found = whole_chain(folder)
             (folder / f"chain.{os.environ.get('RANK', 0)}.json").write_text(json.dumps(found))
             return 0
         with ranks.joined():
+            if job == "rows":
+                rows_job(folder)
+                return 0
             if job == "die":
                 one_dies(folder)
             found = everything(folder) if job == "everything" else {"cut": train_cut(folder, 50)}

@@ -10,8 +10,14 @@ import torch
 from safetensors.torch import load_file
 
 from prefgen import PrefGen
+from prefgen.adapter import UserAdapter, network_of
+from prefgen.recipes.backbone_adapter import PersonalBackbone
+from prefgen.recipes.full_run import train_full
 from prefgen.recipes.own_data.report import REPORT
-from rank_jobs import people_job, start_ranks
+from prefgen.recipes.prepared_rows import save_rows
+from rank_jobs import ROW_FAMILIES, people_job, rows_preset, start_ranks
+from test_recipes_backbones import two_people
+from tiny_backbones import silent_pipeline
 from tiny_own_data import people_folder
 from tiny_published import published_preset
 
@@ -26,14 +32,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def on_two(job: str, home: Path, stop: str | None) -> list[str]:
-    """What each of two processes says of a run, whose time is up where `stop` says."""
+def on(n: int, job: str, home: Path, stop: str | None) -> list[str]:
+    """What each of n processes says of a run, whose time is up where `stop` says."""
     (home / "stop").write_text(stop) if stop is not None else (home / "stop").unlink(missing_ok=True)
-    both = start_ranks(2, job, home)
-    assert [p.returncode for p in both] == [0, 0], [p.stderr[-2000:] for p in both]
-    assert (stop is not None) == ("the same command resumes" in both[0].stderr)
+    each = start_ranks(n, job, home)
+    assert not any(p.returncode for p in each), [p.stderr[-2000:] for p in each]
+    assert (stop is not None) == ("the same command resumes" in each[0].stderr)
     (home / "stop").unlink(missing_ok=True)
-    return [p.stdout for p in both]
+    return [p.stdout for p in each]
 
 
 def assert_as_one(home: Path, name: str) -> None:
@@ -58,20 +64,61 @@ def assert_as_one(home: Path, name: str) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_on_people_as_one_does(home: Path) -> None:
-    stopped = on_two("people", home, "")
+    stopped = on(2, "people", home, "")
     assert all("none" in said for said in stopped)
-    assert ["done" in said for said in on_two("people", home, None)] == [True, False]
+    assert ["done" in said for said in on(2, "people", home, None)] == [True, False]
     assert_as_one(home, "people")
 
 
 @pytest.mark.slow
 def test_cut_weights_train_on_people_as_whole_ones_and_one_process_goes_on(home: Path) -> None:
-    """Stopped within the LoRA on two, gone on with on two, stopped within the adapter, and ended by one."""
-    on_two("sharded", home, "lora 3")
-    on_two("sharded", home, "adapter 8")
-    saved = load_file(home / "work-sharded" / "adapter.checkpoint.safetensors")
-    assert int(saved["step"]) == 8
-    whole = load_file(home / "work-one" / "adapter.checkpoint.safetensors")
-    assert {k: v.shape for k, v in saved.items()} == {k: v.shape for k, v in whole.items()}
-    people_job(home, "sharded")
+    """Within the LoRA two stop and one goes on, within the adapter one stops and two go on; then two measure anew."""
+    held = held_by_each(on(2, "sharded", home, "lora 3"))
+    assert_same_kind(home, "lora")
+    assert held == pytest.approx([0.5, 0.5], abs=0.05)
+    assert held_by_each(on(1, "sharded", home, "adapter 5")) == [1.0]
+    assert sum(held_by_each(on(2, "sharded", home, "adapter 9"))) == pytest.approx(1.0, abs=0.01)
+    assert_same_kind(home, "adapter")
+    assert ["done" in said for said in on(2, "sharded", home, None)] == [True, False]
     assert_as_one(home, "sharded")
+    (home / "model-sharded").rename(home / "first")
+    on(2, "sharded", home, None)
+    assert (home / "model-sharded" / REPORT).read_text() == (home / "first" / REPORT).read_text()
+
+
+def held_by_each(said: list[str]) -> list[float]:
+    """The share of all weights in each process."""
+    return [float(one.split(" holds ")[1].split()[0]) for one in said]
+
+
+def assert_same_kind(home: Path, stage: str) -> None:
+    """A checkpoint of several processes has what one's has."""
+    saved, whole = (load_file(home / f"work-{n}" / f"{stage}.checkpoint.safetensors") for n in ("sharded", "one"))
+    assert int(saved["step"]) < int(whole["step"])
+    assert {k: v.shape for k, v in saved.items()} == {k: v.shape for k, v in whole.items()}
+
+
+@pytest.mark.slow
+def test_adapters_of_every_kind_of_network_are_cut(tmp_path: Path) -> None:
+    """On prepared rows, begun and ended by two, and begun by two and ended by one."""
+    for family in ROW_FAMILIES:
+        pipe = silent_pipeline(family)
+        pipe.save_pretrained(tmp_path / family)
+        for name in ("one", "two"):
+            save_rows(two_people(pipe, family), tmp_path / f"{family}-{name}" / "rows", 0)
+    both = start_ranks(2, "rows", tmp_path)
+    assert not any(p.returncode for p in both), [p.stderr[-2000:] for p in both]
+    for family in ROW_FAMILIES:
+        preset, network = rows_preset(tmp_path, family), network_of(silent_pipeline(family))
+        for name in ("one", "begun-by-two"):
+            work = tmp_path / f"{family}-{name}"
+            assert train_full(preset, work=work, out=work / "model")
+        names = ("one", "two", "begun-by-two")
+        made = {n: PersonalBackbone.load(tmp_path / f"{family}-{n}" / "model", network).state_dict() for n in names}
+        fresh = UserAdapter.for_network(network, init="copy").state_dict()
+        for key, start in fresh.items():
+            alone = made["one"][f"adapter.{key}"]
+            moved = (alone - start).norm()
+            assert moved > 0, key
+            for n in names[1:]:
+                assert (made[n][f"adapter.{key}"] - alone).norm() < 1e-2 * moved, f"{family} {n} {key}"
