@@ -328,6 +328,25 @@ def rows_job(folder: Path) -> None:
         assert train_full(preset, **args)
 
 
+def own_job(folder: Path) -> None:
+    """A finished model of the embedded kind learns on from people, in float32."""
+    from prefgen.recipes.own_data.run import train_on_people
+    from tiny_own_data import smallest
+
+    step = Loop.one_step
+
+    def exact(loop: Loop) -> dict[str, float]:
+        loop.settings = replace(loop.settings, bf16=False)
+        return step(loop)
+
+    Loop.one_step = exact  # type: ignore[method-assign]
+    n = ranks.launched()
+    rates = {"preference_rate": 1e-3, "adapter_rate": 1e-3, "adapter_samples": 48}
+    places = {"work": folder / f"work-{n}", "out": folder / f"model-{n}", "n_processes": n}
+    report = train_on_people(folder / "people", str(folder / "start"), smallest(**rates), **places)
+    print("done" if report else "none", flush=True)
+
+
 def _time_is_up_at(stage: str, step: int) -> None:
     """From this step of this stage on no time is left; says which share of all weights lies in this process."""
     one_step = Loop.one_step
@@ -349,6 +368,9 @@ def main(job: str, folder: Path) -> int:
     torch.set_num_threads(1)
     begin = time.monotonic()
     try:
+        if job == "own":
+            own_job(folder)
+            return 0
         if job in ("people", "sharded"):
             people_job(folder, job, shard=job == "sharded" and ranks.launched() > 1)
             return 0

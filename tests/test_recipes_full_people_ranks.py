@@ -18,7 +18,7 @@ from prefgen.recipes.prepared_rows import save_rows
 from rank_jobs import ROW_FAMILIES, people_job, rows_preset, start_ranks
 from test_recipes_backbones import two_people
 from tiny_backbones import silent_pipeline
-from tiny_own_data import people_folder
+from tiny_own_data import people_folder, start_folder
 from tiny_published import published_preset
 
 
@@ -122,3 +122,22 @@ def test_adapters_of_every_kind_of_network_are_cut(tmp_path: Path) -> None:
             assert moved > 0, key
             for n in names[1:]:
                 assert (made[n][f"adapter.{key}"] - alone).norm() < 1e-2 * moved, f"{family} {n} {key}"
+
+
+@pytest.mark.slow
+def test_a_finished_model_learns_on_over_two_processes_as_in_one(tmp_path: Path) -> None:
+    people_folder(tmp_path / "people")
+    start_folder(tmp_path / "start")
+    said = [[p.stdout for p in start_ranks(n, "own", tmp_path)] for n in (1, 2)]
+    assert [["done" in one for one in each] for each in said] == [[True], [True, False]]
+    for part in ("mllm/model", "user_encoder/model", "adapter/like", "adapter/dislike"):
+        before, one, two = (load_file(tmp_path / n / f"{part}.safetensors") for n in ("start", "model-1", "model-2"))
+        before, one, two = (
+            torch.cat([tensors[k].double().flatten() for k in sorted(one)]) for tensors in (before, one, two)
+        )
+        assert (one - before).norm() > 0
+        assert (two - one).norm() < 2e-2 * (one - before).norm(), part
+    figures = [json.loads((tmp_path / f"model-{n}" / REPORT).read_text())["figures"]["validation"] for n in (1, 2)]
+    for figure, row in figures[0].items():
+        assert figures[1][figure]["after"]["value"] == pytest.approx(row["after"]["value"], abs=2e-3), figure
+    assert PrefGen.from_pretrained(tmp_path / "model-2", device="cpu").sha256

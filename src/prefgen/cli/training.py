@@ -92,15 +92,11 @@ def train(
     full = {"dtype": dtype, "gradient_checkpointing": gradient_checkpointing, "load_4bit": load_4bit}
     full |= {"adapter_batch": batch, "mllm_batch": batch}
     if people is not None and preset not in FULL_PRESETS:
-        refused = {"--stage": stage, "--processes": processes, "--vram-gb": vram_gb, "--batch": batch, "--dtype": dtype}
-        refused |= {
-            "--gradient-checkpointing": gradient_checkpointing,
-            "--load-4bit": load_4bit,
-            "--shard": shard or None,
-        }
+        refused = {"--stage": stage, "--vram-gb": vram_gb, "--batch": batch, "--dtype": dtype, "--shard": shard or None}
+        refused |= {"--gradient-checkpointing": gradient_checkpointing, "--load-4bit": load_4bit}
         train_on_people_of(
             people, start, preset, settings, refused, work=work, out=out, max_minutes=max_minutes, dry_run=dry_run,
-            as_json=json_,
+            as_json=json_, processes=processes,
         )  # fmt: skip
         return
     work = work or Path("runs") / preset

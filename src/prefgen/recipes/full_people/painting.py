@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prefgen.adapter import UserAdapter, UserTokens, save_adapter
+from prefgen.adapter import UserAdapter, save_adapter
 from prefgen.alignment import mmd2_unbiased, retrieval_top1
 from prefgen.core import numpy_rng
 from prefgen.diffusion import backbone_loss
@@ -29,7 +29,7 @@ from prefgen.recipes.full_people.prompts import PromptBook
 from prefgen.recipes.full_presets import FullPreset
 from prefgen.recipes.loop import Deadline, Loop, LoopSettings
 from prefgen.recipes.own_data.best import Best
-from prefgen.recipes.own_data.personal import Row, heard_tokens, held_rows, repeated, rows_at
+from prefgen.recipes.own_data.personal import Row, heard_tokens, held_rows, own_rows, repeated, rows_at
 from prefgen.recipes.own_data.settings import OwnDataPreset
 from prefgen.recipes.own_data.states import States, case_of
 from prefgen.recipes.sharding import Cut
@@ -66,18 +66,12 @@ class Painter(nn.Module):
         their people, each at `n_draws` times and noises."""
         network, scheduler = self.frozen
         heard = repeated(heard_tokens(self.encoder, states, rows, elected=False), n_draws)
-        self.adapter.hear(self.adapter.state_for(_own(heard)))
+        self.adapter.hear(self.adapter.state_for(own_rows(heard)))
         rows = [row for row in rows for _ in range(n_draws)]
         latents = states.people.rows("latents", [row.target.key for row in rows]).to(network.device, network.dtype)
         told = book([row.prompt for row in rows]).to(network.device, network.dtype)
         with stock_attention():
             return backbone_loss(network, scheduler, latents, told, generator, share=ranks.shared)
-
-
-def _own(heard: UserTokens | None) -> UserTokens | None:
-    """This process's rows."""
-    sides = {side: getattr(heard, side, None) for side in SIDES}
-    return None if heard is None else UserTokens(**{k: None if v is None else ranks.own(v) for k, v in sides.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
