@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -296,8 +296,8 @@ def people_job(folder: Path, name: str, *, shard: bool = False) -> None:
     rates = {"preference_rate": 2e-3, "adapter_rate": 2e-3}
     preset = published_preset(folder, "sd15-idefics2", **lengths, **rates)
     stop = (folder / "stop").read_text().split() if (folder / "stop").exists() else None
-    if stop:
-        _time_is_up_at(stop[0], int(stop[1]))
+    if name == "sharded":
+        watched(stop or ())
     minutes = 0.0 if stop == [] else None
     args = {"work": folder / f"work-{name}", "out": folder / f"model-{name}", "max_minutes": minutes, "shard": shard}
     report = train_full_on_people(folder / "people", preset, **args)
@@ -347,15 +347,18 @@ def own_job(folder: Path) -> None:
     print("done" if report else "none", flush=True)
 
 
-def _time_is_up_at(stage: str, step: int) -> None:
-    """From this step of this stage on no time is left; says which share of all weights lies in this process."""
-    one_step = Loop.one_step
+def watched(stop: Sequence[str] = ()) -> None:
+    """From the step on that `stop` names, if it does (stage, step), no time is left. Every stage says at its first step
+    which share of all weights lies in this process."""
+    one_step, told = Loop.one_step, set[str]()
 
     def counted(loop: Loop) -> dict[str, float]:
         losses = one_step(loop)
-        if (loop.name, loop.step) == (stage, step):
+        if loop.name not in told:
+            print(f"{loop.name} holds {share_held(loop):.3f}", flush=True)
+        told.add(loop.name)
+        if [loop.name, str(loop.step)] == list(stop):
             Deadline.passed = property(lambda _: True)  # type: ignore[assignment,method-assign]
-            print(f"{stage} holds {share_held(loop):.3f}", flush=True)
         return losses
 
     Loop.one_step = counted  # type: ignore[method-assign]
