@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from prefgen.agents.vocabulary import FAMILIES
 from prefgen.core import numpy_rng
 from prefgen.embedding import SideFeatures, UserEncoder, UserEncoderConfig
 from prefgen.recipes import ranks
 from prefgen.recipes.adapter_words import PeopleWords, drawn_to_strings, encoder_tokens
+from prefgen.recipes.full_presets import FULL_PRESETS, FullPreset
 from prefgen.recipes.loop import Deadline, Loop, LoopSettings, Unfinished
+from prefgen.recipes.sharding import Cut
 
 N_PEOPLE, N_STEPS, D_TEXT = 24, 50, 8
 SETTINGS = LoopSettings(
@@ -132,16 +136,16 @@ def gradients(folder: Path) -> dict[str, list[float]]:
 
 
 class Frozen(nn.Module):
-    """A frozen layer and a trained low-rank update of it."""
+    """A frozen layer in bfloat16 and a trained low-rank update of it in float32."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.base = nn.Linear(16, 16).requires_grad_(False)
+        self.base = nn.Linear(16, 16).requires_grad_(False).bfloat16()
         self.down, self.up = nn.Linear(16, 2, bias=False), nn.Linear(2, 16, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output."""
-        return torch.tanh(self.base(x) + self.up(self.down(x)))
+        return torch.tanh(self.base(x.bfloat16()).float() + self.up(self.down(x)))
 
 
 def cut_loop(folder: Path) -> tuple[Loop, nn.Module]:
@@ -155,7 +159,8 @@ def cut_loop(folder: Path) -> tuple[Loop, nn.Module]:
         return {"loss": F.mse_loss(made, x[:, :4]), "size": made.detach().square().mean()}
 
     folder.mkdir(parents=True, exist_ok=True)
-    return Loop("cut", folder, net, loss, replace(SETTINGS, learning_rate=3e-2), cut_parts=[net[0], net[1]]), net
+    cut = Cut(layers=[net[0], net[1]], device=torch.device("cpu"))
+    return Loop("cut", folder, net, loss, replace(SETTINGS, learning_rate=3e-2), cut=cut), net
 
 
 def train_cut(folder: Path, n_steps: int) -> list[float]:
@@ -272,19 +277,91 @@ def whole_chain(folder: Path) -> dict[str, Any]:
     return seen
 
 
-def people_job(folder: Path) -> None:
-    """Published weights learn from people, as `prefgen train --people` has it."""
+def share_held(loop: Loop) -> float:
+    """The share of all weights in a step, frozen and trained, that lies in this process."""
+    if not isinstance(loop.losses_of, nn.Module):
+        return 1.0
+    weights = list(loop.losses_of.parameters())
+    own = (p.to_local() if isinstance(p, DTensor) else p for p in weights)
+    return sum(p.numel() for p in own) / sum(p.numel() for p in weights)
+
+
+def people_job(folder: Path, name: str, *, shard: bool = False) -> None:
+    """Published weights learn from people, as `prefgen train --people` has it; `stop`, where it lies in the folder,
+    says at which step of which stage the time is up, or that it is from the start."""
     from prefgen.recipes.full_people.run import train_full_on_people
     from tiny_published import published_preset
 
-    n = os.environ.get("WORLD_SIZE") or "1"
-    lengths = {"mllm_batch": 4, "preference_samples": 120, "adapter_samples": 64, "lora_dropout": 0.0, "ema": False}
+    lengths = {"mllm_batch": 4, "preference_samples": 120, "adapter_samples": 64, "lora_dropout": 0.0}
     rates = {"preference_rate": 2e-3, "adapter_rate": 2e-3}
     preset = published_preset(folder, "sd15-idefics2", **lengths, **rates)
-    minutes = 0.0 if (folder / "stop").exists() else None
-    args = {"work": folder / f"work-{n}", "out": folder / f"model-{n}", "max_minutes": minutes}
+    stop = (folder / "stop").read_text().split() if (folder / "stop").exists() else None
+    if name == "sharded":
+        watched(stop or ())
+    minutes = 0.0 if stop == [] else None
+    args = {"work": folder / f"work-{name}", "out": folder / f"model-{name}", "max_minutes": minutes, "shard": shard}
     report = train_full_on_people(folder / "people", preset, **args)
     print("done" if report else "none", flush=True)
+
+
+ROW_FAMILIES = ("sd15", "sd3", "flux")
+
+
+def rows_preset(folder: Path, family: str) -> FullPreset:
+    """A few steps of an adapter on tiny published weights that lie in the folder."""
+    return FULL_PRESETS["sd15-smolvlm"].with_overrides(
+        generator=str(folder / family), dtype="float32", user_tokens=2, adapter_batch=4, adapter_samples=24,
+        adapter_rate=3e-3,
+    )  # fmt: skip
+
+
+def rows_job(folder: Path) -> None:
+    """Adapters of several families on prepared rows, cut over the ranks: stopped after a step, kept, and ended."""
+    from prefgen.recipes.full_run import train_full
+
+    for family in ROW_FAMILIES:
+        preset, work = rows_preset(folder, family), folder / f"{family}-two"
+        args = {"work": work, "out": work / "model", "shard": True}
+        assert not train_full(preset, **args, max_minutes=0.0)
+        if ranks.is_first():
+            shutil.copytree(work, folder / f"{family}-begun-by-two")
+        assert train_full(preset, **args)
+
+
+def own_job(folder: Path) -> None:
+    """A finished model of the embedded kind learns on from people, in float32."""
+    from prefgen.recipes.own_data.run import train_on_people
+    from tiny_own_data import smallest
+
+    step = Loop.one_step
+
+    def exact(loop: Loop) -> dict[str, float]:
+        loop.settings = replace(loop.settings, bf16=False)
+        return step(loop)
+
+    Loop.one_step = exact  # type: ignore[method-assign]
+    n = ranks.launched()
+    rates = {"preference_rate": 1e-3, "adapter_rate": 1e-3, "adapter_samples": 48}
+    places = {"work": folder / f"work-{n}", "out": folder / f"model-{n}", "n_processes": n}
+    report = train_on_people(folder / "people", str(folder / "start"), smallest(**rates), **places)
+    print("done" if report else "none", flush=True)
+
+
+def watched(stop: Sequence[str] = ()) -> None:
+    """From the step on that `stop` names, if it does (stage, step), no time is left. Every stage says at its first step
+    which share of all weights lies in this process."""
+    one_step, told = Loop.one_step, set[str]()
+
+    def counted(loop: Loop) -> dict[str, float]:
+        losses = one_step(loop)
+        if loop.name not in told:
+            print(f"{loop.name} holds {share_held(loop):.3f}", flush=True)
+        told.add(loop.name)
+        if [loop.name, str(loop.step)] == list(stop):
+            Deadline.passed = property(lambda _: True)  # type: ignore[assignment,method-assign]
+        return losses
+
+    Loop.one_step = counted  # type: ignore[method-assign]
 
 
 def main(job: str, folder: Path) -> int:
@@ -294,14 +371,20 @@ def main(job: str, folder: Path) -> int:
     torch.set_num_threads(1)
     begin = time.monotonic()
     try:
-        if job == "people":
-            people_job(folder)
+        if job == "own":
+            own_job(folder)
+            return 0
+        if job in ("people", "sharded"):
+            people_job(folder, job, shard=job == "sharded" and ranks.launched() > 1)
             return 0
         if job == "chain":
             found = whole_chain(folder)
             (folder / f"chain.{os.environ.get('RANK', 0)}.json").write_text(json.dumps(found))
             return 0
         with ranks.joined():
+            if job == "rows":
+                rows_job(folder)
+                return 0
             if job == "die":
                 one_dies(folder)
             found = everything(folder) if job == "everything" else {"cut": train_cut(folder, 50)}

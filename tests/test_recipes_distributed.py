@@ -194,6 +194,66 @@ def test_accelerate_on_cpus_starts_one_and_is_caught(tmp_path: Path, launcher: p
     assert "asked for several processes and started one" in done.stderr
 
 
+MULTI_CPU = """
+compute_environment: LOCAL_MACHINE
+distributed_type: MULTI_CPU
+num_machines: 1
+num_processes: 2
+machine_rank: 0
+main_process_port: 0
+mixed_precision: 'no'
+use_cpu: true
+"""
+FEW = ("n_pictures=64", "ae_samples=64", "ae_batch=16")
+
+
+def accelerated(folder: Path, *options: str, config: str = MULTI_CPU) -> subprocess.CompletedProcess[str]:
+    """The smallest stage under `accelerate launch` with a config file, asking for two processes."""
+    (folder / "accelerate.yaml").write_text(config)
+    given = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(folder / "accelerate.yaml")]
+    train = ["-m", "prefgen", "train", "--preset", "tiny", "--stage", "autoencoder", "--processes", "2", "--json"]
+    places = ["--work", str(folder / "work"), "--out", str(folder / "model")]
+    few = [word for one in FEW for word in ("--set", one)]
+    command = [*launch, *options, *train, *places, *few]
+    return subprocess.run(command, capture_output=True, text=True, env=given, timeout=500, check=False)
+
+
+@pytest.mark.slow
+def test_a_config_of_accelerate_for_cpus_starts_two_that_train_as_one(
+    tmp_path: Path, launcher: pytest.MonkeyPatch
+) -> None:
+    """With `--multi_gpu`, which starts torchrun whatever the devices; the same config without it starts one."""
+    done = accelerated(tmp_path, "--multi_gpu")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["done"] is True, "the first alone speaks"
+    assert (tmp_path / "model" / "vae" / "config.json").exists()
+    report = json.loads((tmp_path / "work" / "autoencoder.report.json").read_text())
+    assert report["samples"] == 64
+
+
+@pytest.mark.slow
+def test_the_same_config_without_torchrun_starts_one_and_is_refused(
+    tmp_path: Path, launcher: pytest.MonkeyPatch
+) -> None:
+    done = accelerated(tmp_path)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "error: expected 2 processes, the launcher started 1" in done.stderr
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.slow
+def test_a_config_of_accelerate_that_cuts_weights_is_not_taken_for_one_that_does_not(
+    tmp_path: Path, launcher: pytest.MonkeyPatch
+) -> None:
+    """`distributed_type: FSDP` means `--shard`, which a stage whose weights fit everywhere refuses."""
+    config = MULTI_CPU.replace("MULTI_CPU", "FSDP") + "fsdp_config:\n  fsdp_version: 2\n"
+    done = accelerated(tmp_path, config=config)
+    assert done.returncode != 0
+    assert "hint: without distributed_type: FSDP" in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_the_whole_chain_on_two_ranks_trains_as_on_one(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def test_an_adapter_starts_from_the_weights_before_they_are_rounded(family: str)
     network = network_of(silent_pipeline(family))
     known = UserAdapter.for_network(network, init="copy").state_dict()
     preset = FullPreset(name="tiny", backbone="flux", mllm="smolvlm", load_4bit=True, user_tokens=2)
-    model = full_run._personal(network, preset, d_user=D_USER)
+    model = full_run._personal(network, preset, d_user=D_USER, device="cpu")
     assert in_four_bits(network)
     for name, value in model.adapter.state_dict().items():
         assert torch.equal(value.cpu(), known[name]), name

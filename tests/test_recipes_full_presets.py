@@ -22,6 +22,7 @@ from prefgen.recipes.full_presets import BACKBONES, FULL_PRESETS, MLLMS, publish
 from prefgen.recipes.full_run import train_full
 from prefgen.recipes.full_steps import adapter_step, latent_shape, meta_personal, text_shapes
 from prefgen.recipes.meta_models import META, meta_mllm, meta_network, meta_part, n_parameters
+from prefgen.recipes.sharding import layers_of
 from tiny_diffusion import tiny_sdxl_unet
 
 PUBLISHED = {
@@ -252,6 +253,58 @@ def test_the_dry_run_prints_and_refuses(cli, cheap: None) -> None:
     assert status == 2
     assert "published weights only" in err
     assert "did you mean 'sdxl-idefics2'" in cli("train", "--dry-run", "--preset", "sdxl-idefics")[2]
+
+
+def test_a_plan_over_several_cards_cuts_what_is_kept_and_says_what_is_gathered(cheap: None) -> None:
+    preset = FULL_PRESETS["sdxl-idefics2"].with_overrides(adapter_batch=2, mllm_batch=2)
+    whole, cut = (plan_of(preset, n_cards=n).stages for n in (1, 2))
+    for one, two in zip(whole, cut):
+        assert two.vram == sum(two.memory.values()) < one.vram
+        for kind in ("frozen weights, bf16", "optimiser, float32", "activations (estimate)"):
+            assert 2 * two.memory[kind] == one.memory[kind], kind
+    lora, adapter = cut
+    assert 0 < adapter.memory["gathered in turn (estimate)"] < 0.5 * whole[1].memory["frozen weights, bf16"]
+    assert lora.vram >= 0.999 * (2 * PUBLISHED["idefics2"] + GIB), "the first reads people by the whole model"
+    flux = FULL_PRESETS["flux-smolvlm"].with_overrides(load_4bit=False, adapter_batch=2, mllm_batch=2)
+    with pytest.raises(ConfigError):
+        check_fits(flux, 40)
+    assert check_fits(flux, 40, n_cards=2).stages[1].vram < 40 * GIB
+    with pytest.raises(ConfigError) as refused:
+        check_fits(flux, 10, n_cards=2)
+    assert "4bit" not in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("name", [*BACKBONES, *MLLMS])
+def test_what_is_cut_in_turn_is_almost_all_of_a_network(name: str) -> None:
+    """No layer holds another's weights anew, and none is large."""
+    model = meta_network(name) if name in BACKBONES else meta_mllm(name)
+    n_all, gathered = n_parameters(model), full_plan._gathered_at_once(model)
+    layers = layers_of(model)
+    assert len({id(layer) for layer in layers}) == len(layers) >= 24
+    in_layers = {id(p): p.numel() for layer in layers for p in layer.parameters()}
+    assert sum(in_layers.values()) > {"smolvlm": 0.8}.get(name, 0.9) * n_all
+    assert gathered < 0.3 * n_all
+
+
+def test_weights_are_cut_only_where_that_can_be(cli, monkeypatch: pytest.MonkeyPatch, cheap: None) -> None:
+    for name in ("WORLD_SIZE", "ACCELERATE_USE_FSDP"):
+        monkeypatch.delenv(name, raising=False)
+    told = {
+        ("sd15-smolvlm", "--shard"): "expected several processes with --shard, got one",
+        ("flux-smolvlm", "--shard", "--processes", 2): "hint: --no-load-4bit",
+        ("tiny", "--shard"): "--shard and the like with a preset on published weights only",
+        ("tiny", "--people", "nowhere", "--shard"): "expected no --shard with --people",
+    }
+    for options, message in told.items():
+        status, out, err = cli("train", "--dry-run", "--preset", *options)
+        assert (status, out) == (2, "")
+        assert message in err, err
+    status, out, err = cli("train", "--dry-run", "--preset", "sd15-smolvlm", "--shard", "--processes", 2)
+    assert status == 0, err
+    assert "gathered in turn" in out
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert "gathered in turn" in cli("train", "--dry-run", "--preset", "sd15-smolvlm", "--processes", 2)[1]
+    assert "hint: without distributed_type: FSDP" in cli("train", "--dry-run", "--preset", "tiny")[2]
 
 
 @pytest.mark.slow

@@ -175,6 +175,10 @@ class UserAdapter(nn.Module):
         """Names groups, layers and token width, so that `repr` explains the adapter."""
         return f"groups={self.groups}, n_layers={len(self.layers)}, d_cross={self.d_cross}"
 
+    def branches(self) -> list[nn.Module]:
+        """What holds the weights: every layer's keys and values of each group, called when the layer is."""
+        return [branch for layer in range(len(self.layers)) for branch in self._branches(layer).values()]
+
     def _branches(self, layer: int) -> Mapping[Group, UserKeysValues]:
         return dict(self.layers[layer].items())  # pyright: ignore[reportCallIssue, reportReturnType, reportArgumentType]
 

@@ -24,31 +24,37 @@ def train_full_preset(
     as_json: bool,
     people: Path | None = None,
     processes: int | None = None,
+    shard: bool = False,
 ) -> None:
     """Prints the plan (`dry_run`), or refuses what does not fit `vram_gb`, or trains: the whole chain with `people`,
-    else the adapter on prepared rows."""
+    else the adapter on prepared rows. With `shard`, weights are cut over the processes."""
     from prefgen.recipes.full_plan import check_fits, plan_of
+    from prefgen.recipes.ranks import launched
+    from prefgen.recipes.sharding import check_cut
 
+    n_cards = (processes or launched()) if shard else 1
+    if shard:
+        check_cut(n_cards, four_bit=preset.load_4bit)
     if dry_run or vram_gb is not None:
-        plan = plan_of(preset) if vram_gb is None else check_fits(preset, vram_gb)
+        plan = plan_of(preset, n_cards=n_cards) if vram_gb is None else check_fits(preset, vram_gb, n_cards=n_cards)
         if dry_run:
             _tell_plan(plan, people, as_json)
             return
-    _check_room(preset, people, work, checked=vram_gb is not None)
+    _check_room(preset, people, work, checked=vram_gb is not None, n_cards=n_cards)
     if people is not None:
-        _train_on(people, preset, work, out, max_minutes, as_json, processes)
+        _train_on(people, preset, work, out, max_minutes, as_json, processes, shard)
         return
     from prefgen.recipes.full_run import train_full
     from prefgen.recipes.ranks import is_first
 
-    done = train_full(preset, work=work, out=out, max_minutes=max_minutes, n_processes=processes)
+    done = train_full(preset, work=work, out=out, max_minutes=max_minutes, n_processes=processes, shard=shard)
     if not is_first():
         return
     said = "done" if done else "unfinished: the same command resumes"
     emit({"preset": preset.name, "done": done, "out": str(out)}, as_json=as_json, lines=[said])
 
 
-def _check_room(preset: FullPreset, people: Path | None, work: Path, *, checked: bool) -> None:
+def _check_room(preset: FullPreset, people: Path | None, work: Path, *, checked: bool, n_cards: int) -> None:
     """Says what a run needs at least, and refuses what this machine has no room for. Of weights in the published ones'
     place nothing is known."""
     import sys
@@ -64,7 +70,7 @@ def _check_room(preset: FullPreset, people: Path | None, work: Path, *, checked:
     if people is not None:
         n_pictures = sum(counts.pictures for counts in people_in(people).values())
         preset, free = preset.with_overrides(n_pictures=n_pictures), free_bytes(work)
-    plan = check_room(preset, vram=None if checked else bytes_of_card(), disk=free)
+    plan = check_room(preset, vram=None if checked else bytes_of_card(), disk=free, n_cards=n_cards)
     worst = max(stage.vram for stage in plan.stages)
     kept = "" if people is None else f", {_size(sum(plan.disk.values()))} of disk in {work}"
     print(f"needs {_size(worst)} on the card besides activations{kept}", file=sys.stderr, flush=True)
@@ -78,6 +84,7 @@ def _train_on(
     max_minutes: float | None,
     as_json: bool,
     processes: int | None,
+    shard: bool,
 ) -> None:
     """The whole chain with a folder's people; figures before and after go to stdout."""
     from prefgen.recipes.full_people.run import train_full_on_people
@@ -85,7 +92,8 @@ def _train_on(
     from prefgen.recipes.ranks import is_first
 
     told: dict[str, Any] = {"preset": preset.name, "people": str(people), "out": str(out)}
-    report = train_full_on_people(people, preset, work=work, out=out, max_minutes=max_minutes, n_processes=processes)
+    run = {"work": work, "out": out, "max_minutes": max_minutes, "n_processes": processes, "shard": shard}
+    report = train_full_on_people(people, preset, **run)
     if not is_first():
         return
     if report is None:

@@ -21,6 +21,7 @@ def train_on_people_of(
     max_minutes: float | None,
     dry_run: bool,
     as_json: bool,
+    processes: int | None = None,
 ) -> None:
     """Trains, or says what would be done and whether there are people enough; figures before and after go to stdout.
 
@@ -35,6 +36,7 @@ def train_on_people_of(
     from prefgen.recipes.own_data.run import train_on_people
     from prefgen.recipes.own_data.settings import own_data_preset_named
     from prefgen.recipes.presets import typed_settings
+    from prefgen.recipes.ranks import is_first
 
     if given := [name for name, value in refused.items() if value is not None]:
         raise ConfigError(f"expected no {given[0]} with --people", hint="--set preference_samples=0 leaves a stage out")
@@ -52,7 +54,10 @@ def train_on_people_of(
         emit({**plan, "counts": told, "dry_run": True}, as_json=as_json, lines=lines)
         check_enough(counts, size, folder)
         return
-    report = train_on_people(folder, start or "embedded", size, work=work, out=out, max_minutes=max_minutes)
+    run = {"work": work, "out": out, "max_minutes": max_minutes, "n_processes": processes}
+    report = train_on_people(folder, start or "embedded", size, **run)
+    if not is_first():
+        return
     if report is None:
         emit({**plan, "done": False}, as_json=as_json, lines=["unfinished: the same command resumes"])
         return

@@ -52,6 +52,10 @@ def train(
             help="How many processes the launcher was asked for: refuse to run with another number.",
         ),
     ] = None,
+    shard: Annotated[
+        bool,
+        typer.Option("--shard", help="Cut weights over the processes (FSDP2), in a full preset."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     vram_gb: Annotated[
         float | None, typer.Option("--vram-gb", min=0, help="The card's memory; refuse what does not fit.")
@@ -68,7 +72,8 @@ def train(
 ) -> None:
     """Train the whole chain, stage by stage. What is done is skipped, what was broken off is resumed.
 
-    On several processes: torchrun --nproc_per_node N -m prefgen train ... (docs/scale.md).
+    On several processes: torchrun --nproc_per_node N -m prefgen train ... (docs/scale.md); with --shard, or FSDP in
+    accelerate's config, each holds a part of the weights, in a full preset.
     Presets such as sdxl-idefics2 (sd15, sdxl, sd3 or flux; smolvlm or idefics2) start from published weights; with
     --dry-run they say what they take: parameters, memory, disk, operations.
     With --people a finished model (--start, else the embedded one), or published weights by such a preset, learn
@@ -79,18 +84,19 @@ def train(
     from prefgen.pipeline.loading import folder_of
     from prefgen.recipes.full_presets import FULL_PRESETS
     from prefgen.recipes.presets import preset_named, typed_settings
-    from prefgen.recipes.ranks import is_first
+    from prefgen.recipes.ranks import fsdp_asked_for, is_first
     from prefgen.recipes.train import STAGES
     from prefgen.recipes.train import train as run
 
+    shard = shard or fsdp_asked_for()
     full = {"dtype": dtype, "gradient_checkpointing": gradient_checkpointing, "load_4bit": load_4bit}
     full |= {"adapter_batch": batch, "mllm_batch": batch}
     if people is not None and preset not in FULL_PRESETS:
-        refused = {"--stage": stage, "--processes": processes, "--vram-gb": vram_gb, "--batch": batch, "--dtype": dtype}
+        refused = {"--stage": stage, "--vram-gb": vram_gb, "--batch": batch, "--dtype": dtype, "--shard": shard or None}
         refused |= {"--gradient-checkpointing": gradient_checkpointing, "--load-4bit": load_4bit}
         train_on_people_of(
             people, start, preset, settings, refused, work=work, out=out, max_minutes=max_minutes, dry_run=dry_run,
-            as_json=json_,
+            as_json=json_, processes=processes,
         )  # fmt: skip
         return
     work = work or Path("runs") / preset
@@ -109,12 +115,16 @@ def train(
             as_json=json_,
             people=people,
             processes=processes,
+            shard=shard,
         )
         return
     size = preset_named(preset, also=FULL_PRESETS)
     size = size.with_overrides(**typed_settings(size, settings or []))
-    if vram_gb is not None or any(value is not None for value in full.values()):
-        raise ConfigError("expected --vram-gb, --batch, --dtype and the like with a preset on published weights only")
+    if vram_gb is not None or any(value is not None for value in (*full.values(), shard or None)):
+        raise ConfigError(
+            "expected --vram-gb, --batch, --dtype, --shard and the like with a preset on published weights only",
+            hint="without distributed_type: FSDP in accelerate's config" if fsdp_asked_for() else None,
+        )
     names = list(STAGES)
     if stage is not None and stage not in names:
         raise ConfigError(f"expected a stage of {', '.join(names)}, got {stage!r}", hint=nearest_hint(stage, names))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from prefgen.core import ModelError
 
@@ -30,10 +33,11 @@ def with_lora(model: Any, *, rank: int, alpha: int | None = None, dropout: float
     return get_peft_model(model, config)
 
 
-def save_lora(model: Any, folder: Path | str) -> None:
+def save_lora(model: Any, folder: Path | str, weights: Mapping[str, Tensor] | None = None) -> None:
     """Writes the updates alone in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`.
 
-    No path of this machine goes into it: whoever loads it names the base model.
+    No path of this machine goes into it: whoever loads it names the base model. `weights` are the model's trained
+    parameters by name where the model holds a part of each only (FSDP).
     """
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
@@ -46,7 +50,7 @@ def save_lora(model: Any, folder: Path | str) -> None:
         config.save_pretrained(folder)
     finally:
         config.base_model_name_or_path = before
-    tensors = {k: v.detach().cpu().contiguous() for k, v in get_peft_model_state_dict(model).items()}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in get_peft_model_state_dict(model, weights).items()}
     save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
 
 

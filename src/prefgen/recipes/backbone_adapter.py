@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from prefgen.recipes import ranks
 from prefgen.recipes.attention import stock_attention
 from prefgen.recipes.loop import Deadline, Loop, LoopSettings
 from prefgen.recipes.prepared_rows import RowFolder, Rows
+from prefgen.recipes.sharding import Cut, layers_of
 
 NOBODY_RATE = 0.08
 """Share of rows that hear nobody, of each side by itself."""
@@ -56,6 +58,10 @@ class PersonalBackbone(nn.Module):
     def hear(self, users: Mapping[Group, Tensor]) -> None:
         """Lets the network hear these users until told otherwise, so that gradient checkpointing may run it again."""
         self.adapter.hear(self.adapter.state_for(self.tokens(users)))
+
+    def layers(self) -> list[nn.Module]:
+        """What is gathered in turn where weights are cut over several processes: the network's and the adapter's."""
+        return [*layers_of(self.network[0]), *self.adapter.branches()]
 
     def save(self, folder: Path) -> None:
         """Writes projector and adapter below `folder`, in float32."""
@@ -107,14 +113,22 @@ def train_backbone_adapter(
     *,
     deadline: Deadline | None = None,
     gradient_checkpointing: bool = True,
+    cut_on: torch.device | None = None,
     **objective: Any,
 ) -> PersonalBackbone:
     """Trains on the network's own device and dtype; checkpoints below `folder`; ends with the averaged weights.
 
+    With `cut_on`, several processes cut network and model among them (FSDP2) and compute on that device. What is given
+    back is then, on the first of them, a copy in main memory, and on the others the model with its part of the weights.
+
     Every step's rows and noise depend on its number alone. Raises `Unfinished` at the deadline; call again to go on.
     """
     network: Any = model.network[0]
-    where, dtype = network.device, network.dtype
+    where, dtype = cut_on or network.device, network.dtype
+    copy = model
+    cut = None if cut_on is None else Cut(layers=model.layers(), beside=[network], device=cut_on)
+    if cut is not None and ranks.is_first():
+        copy = PersonalBackbone(network, deepcopy(model.adapter).cpu(), deepcopy(model.projector).cpu())
 
     def loss(step: int, generator: torch.Generator) -> Mapping[str, Tensor]:
         rng = numpy_rng("backbone rows", settings.seed, step)
@@ -126,9 +140,13 @@ def train_backbone_adapter(
         network.enable_gradient_checkpointing()
     try:
         with model.adapter.injected(network), model.adapter.users(None):
-            loop = Loop("backbone-adapter", folder, model, loss, settings)
+            loop = Loop("backbone-adapter", folder, model, loss, settings, cut=cut)
             loop.run(deadline or Deadline())
             loop.use_ema()
     finally:
         network.disable_gradient_checkpointing()
-    return model
+    if loop.is_cut:
+        weights = loop.whole_parameters()
+        if ranks.is_first():
+            copy.load_state_dict(weights)
+    return copy

@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from prefgen.recipes.sharding import cut_like, whole
+from prefgen.recipes.sharding import cut_like
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any] | None = None) -> None:
@@ -73,9 +73,9 @@ def fingerprint(*folders: Path) -> str:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """An optimiser's state as flat tensors `{parameter index}.{name}`."""
+    """An optimiser's state as flat tensors `{parameter index}.{name}`, cut where its parameter is."""
     state = optimizer.state_dict()["state"]
-    return {f"{i}.{name}": whole(torch.as_tensor(v)) for i, slot in state.items() for name, v in slot.items()}
+    return {f"{i}.{name}": torch.as_tensor(v) for i, slot in state.items() for name, v in slot.items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:

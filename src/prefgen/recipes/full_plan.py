@@ -7,7 +7,7 @@ is an estimate (`prefgen.recipes.counting` says of what), and so is its sum.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -28,6 +28,7 @@ from prefgen.recipes.full_steps import (
     text_shapes,
 )
 from prefgen.recipes.meta_models import meta_network, meta_part, n_linear_weights, n_parameters
+from prefgen.recipes.sharding import layers_of
 
 GIB = 2**30
 ADAM_BYTES = 8
@@ -89,26 +90,27 @@ class FullPlan:
         }
 
 
-def plan_of(preset: FullPreset, *, steps: bool = True) -> FullPlan:
-    """The plan of a preset. Without `steps`, which take minutes to count, operations and activations are 0."""
+def plan_of(preset: FullPreset, *, steps: bool = True, n_cards: int = 1) -> FullPlan:
+    """The plan of a preset. Without `steps`, which take minutes to count, operations and activations are 0. With
+    `n_cards` above 1 weights are cut over so many (`--shard`), and memory is that of the first."""
     record = published(preset.backbone)
     encoders = {f"text encoder {k + 1}": part for k, part in enumerate(record["text_encoders"])}
     preparing = {name: _n_parameters_of(preset.backbone, name) for name in ("autoencoder", *encoders)}
-    stages = _lora_stage(preset, steps), _adapter_stage(preset, steps)
+    stages = _lora_stage(preset, steps, n_cards), _adapter_stage(preset, steps, n_cards)
     kept = {"checkpoints": sum(CHECKPOINT_BYTES * n for stage in stages for n in stage.trainable.values())}
     return FullPlan(preset=preset, stages=stages, disk={**_disk(preset), **kept}, preparing=preparing)
 
 
-def check_room(preset: FullPreset, *, vram: float | None, disk: float | None) -> FullPlan:
+def check_room(preset: FullPreset, *, vram: float | None, disk: float | None, n_cards: int = 1) -> FullPlan:
     """The plan without its steps, if this machine has room for what is certain: weights, gradients and optimiser on a
     card of `vram` bytes, what is kept of pictures and people on a `disk` with as many free; None is not looked at.
 
     Raises:
         ConfigError: it has not; names what would help.
     """
-    plan = plan_of(preset, steps=False)
+    plan = plan_of(preset, steps=False, n_cards=n_cards)
     if vram is not None:
-        check_fits(preset, vram / GIB, steps=False)
+        check_fits(preset, vram / GIB, steps=False, n_cards=n_cards)
     needed = sum(plan.disk.values())
     if disk is not None and needed > disk:
         raise ConfigError(
@@ -119,20 +121,20 @@ def check_room(preset: FullPreset, *, vram: float | None, disk: float | None) ->
     return plan
 
 
-def check_fits(preset: FullPreset, vram_gb: float, *, steps: bool = True) -> FullPlan:
+def check_fits(preset: FullPreset, vram_gb: float, *, steps: bool = True, n_cards: int = 1) -> FullPlan:
     """The plan, if each stage fits a card of `vram_gb` GB (2³⁰ bytes each).
 
     Raises:
         ConfigError: names the stage and the flags that would make it fit, or says how little it can be made.
     """
-    plan = plan_of(preset, steps=steps)
+    plan = plan_of(preset, steps=steps, n_cards=n_cards)
     worst = max(plan.stages, key=lambda stage: stage.vram)
     if worst.vram <= vram_gb * GIB:
         return plan
     message = f"{preset.name} needs about {worst.vram / GIB:.1f} GB in its stage {worst.stage!r}, more than {vram_gb:g}"
     least, flags = worst.vram, []
-    for flag, smaller in _smaller(preset):
-        found = max(stage.vram for stage in plan_of(smaller, steps=steps).stages)
+    for flag, smaller in _smaller(preset, n_cards):
+        found = max(stage.vram for stage in plan_of(smaller, steps=steps, n_cards=n_cards).stages)
         flags.append(flag)
         least = min(least, found)
         if found <= vram_gb * GIB:
@@ -143,37 +145,41 @@ def check_fits(preset: FullPreset, vram_gb: float, *, steps: bool = True) -> Ful
     )
 
 
-def _smaller(preset: FullPreset) -> Iterator[tuple[str, FullPreset]]:
-    """Each flag that saves memory, with the preset under it and all flags before it; what changes least comes first."""
+def _smaller(preset: FullPreset, n_cards: int) -> Iterator[tuple[str, FullPreset]]:
+    """Each flag that saves memory, with the preset under it and all flags before it; what changes least comes first.
+    Several cards take a batch with a row for each, and no four bits."""
     if not preset.gradient_checkpointing:
         preset = preset.with_overrides(gradient_checkpointing=True)
         yield "--gradient-checkpointing", preset
     if preset.dtype == "float32":
         preset = preset.with_overrides(dtype="bf16")
         yield "--dtype bf16", preset
-    if max(preset.adapter_batch, preset.mllm_batch) > 1:
-        preset = preset.with_overrides(adapter_batch=1, mllm_batch=1)
-        yield "--batch 1", preset
-    if not preset.load_4bit:
+    if max(preset.adapter_batch, preset.mllm_batch) > n_cards:
+        preset = preset.with_overrides(adapter_batch=n_cards, mllm_batch=n_cards)
+        yield f"--batch {n_cards}", preset
+    if not preset.load_4bit and n_cards == 1:
         preset = preset.with_overrides(load_4bit=True)
         yield "--load-4bit", preset
     if preset.ema:
         yield "--set ema=false", preset.with_overrides(ema=False)
 
 
-def _adapter_stage(p: FullPreset, steps: bool) -> StagePlan:
-    network, linear, adapter, encoder = _adapter_parameters(p.backbone, p.mllm, p.user_tokens, p.d_clip)
+def _adapter_stage(p: FullPreset, steps: bool, n_cards: int) -> StagePlan:
+    network, linear, adapter, encoder, at_once = _adapter_parameters(p.backbone, p.mllm, p.user_tokens, p.d_clip)
     step = StepCount(flops=0, held=0)
     if steps:
         step = adapter_step(
             p.backbone, p.user_tokens, d_user_of(p), checkpointing=p.gradient_checkpointing, batch=p.adapter_batch
         )
     trainable = {"adapter": adapter, "user encoder": encoder}
-    return _stage(p, "adapter", p.adapter_batch, trainable, {"generator": network}, linear, step.flops, step.held)
+    plan = _stage(p, "adapter", p.adapter_batch, trainable, {"generator": network}, linear, step.flops, step.held)
+    if n_cards == 1:
+        return plan
+    return _cut(plan, n_cards, BYTES_OF[p.dtype] * at_once + 2 * 4 * encoder)
 
 
-def _lora_stage(p: FullPreset, steps: bool) -> StagePlan:
-    frozen, linear, lora = _lora_parameters(p.mllm, p.lora_rank)
+def _lora_stage(p: FullPreset, steps: bool, n_cards: int) -> StagePlan:
+    frozen, linear, lora, at_once = _lora_parameters(p.mllm, p.lora_rank)
     step = StepCount(flops=0, held=0)
     if steps:
         checkpointing, batch = p.gradient_checkpointing, p.mllm_batch
@@ -181,7 +187,34 @@ def _lora_stage(p: FullPreset, steps: bool) -> StagePlan:
             p.mllm, p.lora_rank, p.history_pictures, p.text_tokens, checkpointing=checkpointing, batch=batch
         )
     rows = {"language model": frozen}
-    return _stage(p, "preferences", p.mllm_batch, {"LoRA": lora}, rows, linear, step.flops, step.held, averaged=False)
+    plan = _stage(p, "preferences", p.mllm_batch, {"LoRA": lora}, rows, linear, step.flops, step.held, averaged=False)
+    if n_cards == 1:
+        return plan
+    size = BYTES_OF[p.dtype]
+    plan = _cut(plan, n_cards, size * at_once)
+    reading = max(0.0, size * frozen + RESERVED - plan.vram)
+    return replace(plan, memory={**plan.memory, "reading people by the whole model, more": reading})
+
+
+def _cut(plan: StagePlan, n_cards: int, at_once: float) -> StagePlan:
+    """A stage whose weights, and what goes with them, lie on several cards, each a part. `at_once` are the bytes of
+    what is gathered at the same time."""
+    kept = ("activations (estimate)", "driver and libraries (estimate)")
+    memory = {kind: size if kind in kept else size / n_cards for kind, size in plan.memory.items()}
+    memory["activations (estimate)"] *= -(-plan.batch // n_cards) / plan.batch
+    return replace(plan, memory={**memory, "gathered in turn (estimate)": at_once})
+
+
+def _gathered_at_once(network: Any) -> int:
+    """Parameters that are whole at the same time where a network is cut: those outside of its layers, and two layers,
+    since the next one is gathered while one computes."""
+    seen: set[int] = set()
+    sizes: list[int] = []
+    for part in (*layers_of(network), network):
+        own = {id(p): p.numel() for p in part.parameters() if id(p) not in seen}
+        seen |= own.keys()
+        sizes.append(sum(own.values()))
+    return sizes[-1] + 2 * max(sizes[:-1])
 
 
 def _stage(
@@ -234,21 +267,24 @@ def _product(shape: tuple[int, ...]) -> int:
 
 
 @lru_cache
-def _adapter_parameters(backbone: str, mllm: str, user_tokens: int, d_clip: int) -> tuple[int, int, int, int]:
+def _adapter_parameters(backbone: str, mllm: str, user_tokens: int, d_clip: int) -> tuple[int, int, int, int, int]:
+    """Of the network all, those that four bits hold, the adapter's, the user encoder's, and of the network those that
+    are gathered at once where it is cut."""
     network = meta_network(backbone)
     preset = FullPreset(name="", backbone=backbone, mllm=mllm, user_tokens=user_tokens, d_clip=d_clip)
     adapter = meta_personal(preset, network).adapter
     encoder = meta_user_encoder(preset, adapter.d_cross)
     n_linear = sum(layer.weight.numel() for layer in four_bit_layers(network).values())
-    return n_parameters(network), n_linear, n_parameters(adapter), n_parameters(encoder)
+    return n_parameters(network), n_linear, n_parameters(adapter), n_parameters(encoder), _gathered_at_once(network)
 
 
 @lru_cache
-def _lora_parameters(mllm: str, rank: int) -> tuple[int, int, int]:
-    """Frozen parameters, those of them that four bits hold, and the trained ones."""
+def _lora_parameters(mllm: str, rank: int) -> tuple[int, int, int, int]:
+    """Frozen parameters, those of them that four bits hold, the trained ones, and those gathered at once where cut."""
     tuned = meta_lora(mllm, rank)
     n_linear = n_linear_weights(tuned) - n_linear_weights(tuned.get_base_model().get_output_embeddings())
-    return n_parameters(tuned, trainable=False), n_linear, n_parameters(tuned, trainable=True)
+    frozen, trained = (n_parameters(tuned, trainable=one) for one in (False, True))
+    return frozen, n_linear, trained, _gathered_at_once(tuned)
 
 
 @lru_cache

@@ -17,29 +17,40 @@ from prefgen.recipes.full_people.parts import weights_of
 from prefgen.recipes.full_presets import FullPreset, published
 from prefgen.recipes.loop import Deadline, LoopSettings, Unfinished
 from prefgen.recipes.prepared_rows import RowFolder
+from prefgen.recipes.sharding import check_cut
 
 
 def train_full(
-    preset: FullPreset, *, work: Path, out: Path, max_minutes: float | None = None, n_processes: int | None = None
+    preset: FullPreset,
+    *,
+    work: Path,
+    out: Path,
+    max_minutes: float | None = None,
+    n_processes: int | None = None,
+    shard: bool = False,
 ) -> bool:
     """Trains the adapter of a full preset on the rows in `work/rows` and saves it in `out`. Returns whether it is done.
-    Several processes divide each batch.
+    Several processes divide each batch and, with `shard`, cut the weights among them (FSDP2).
 
     Raises:
+        ConfigError: weights cannot be cut.
         ModelError: the generator's weights are not on this machine, or bitsandbytes is not, which four bits need.
         DataError: there are no prepared rows.
     """
     if preset.load_4bit:
         check_bitsandbytes()
+    if shard:
+        check_cut(ranks.launched(), four_bit=preset.load_4bit)
     with ranks.joined(n_processes):
-        return _trained(preset, work, out, max_minutes)
+        return _trained(preset, work, out, max_minutes, shard)
 
 
-def _trained(preset: FullPreset, work: Path, out: Path, max_minutes: float | None) -> bool:
+def _trained(preset: FullPreset, work: Path, out: Path, max_minutes: float | None, shard: bool) -> bool:
     folder = weights_of(preset.generator or published(preset.backbone)["hub"], check_pipeline)
     rows = RowFolder(work / "rows")
     pipe = _pipeline(folder, preset)
-    model = _personal(network_of(pipe), preset, d_user=rows.rows([0]).like.shape[-1])
+    device, d_user = device_named("auto"), rows.rows([0]).like.shape[-1]
+    model = _personal(network_of(pipe), preset, d_user=d_user, device="cpu" if shard else device)
     settings = LoopSettings(
         n_samples=preset.adapter_samples,
         batch_size=preset.adapter_batch,
@@ -50,7 +61,7 @@ def _trained(preset: FullPreset, work: Path, out: Path, max_minutes: float | Non
         save_every_s=1800.0,  # a checkpoint of SDXL's adapter takes 11 GB
     )
     try:
-        train_backbone_adapter(
+        model = train_backbone_adapter(
             model,
             pipe.scheduler,
             rows,
@@ -58,6 +69,7 @@ def _trained(preset: FullPreset, work: Path, out: Path, max_minutes: float | Non
             settings,
             deadline=Deadline(minutes=max_minutes),
             gradient_checkpointing=preset.gradient_checkpointing,
+            cut_on=device if shard else None,
         )
     except Unfinished:
         return False
@@ -67,9 +79,8 @@ def _trained(preset: FullPreset, work: Path, out: Path, max_minutes: float | Non
     return True
 
 
-def _personal(network: nn.Module, preset: FullPreset, *, d_user: int) -> PersonalBackbone:
-    """What is trained, on this machine's best device, with the network that it starts from, in four bits if asked."""
-    device = device_named("auto")
+def _personal(network: nn.Module, preset: FullPreset, *, d_user: int, device: torch.device | str) -> PersonalBackbone:
+    """What is trained, with the network that it starts from, in four bits if asked."""
     if not preset.load_4bit:
         network.to(device)
     torch.manual_seed(preset.seed)  # the projector starts at random

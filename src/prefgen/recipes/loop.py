@@ -13,8 +13,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -36,7 +35,7 @@ from prefgen.recipes.checkpoint import (
     with_prefix,
 )
 from prefgen.recipes.precision import fast_autocast
-from prefgen.recipes.sharding import LossOfStep, cut_like, over_all_ranks, whole
+from prefgen.recipes.sharding import Cut, LossOfStep, cut_like, over_all_ranks, to_be_written
 
 T = TypeVar("T")
 
@@ -73,7 +72,7 @@ class LoopSettings:
     """Multiply in bfloat16 where the CPU does so itself (`prefgen.recipes.precision`)."""
     save_every_s: float = 120.0
     show_every: int = 24_000
-    """Validation pictures after this many samples."""
+    """A look at validation people after this many samples."""
     log_every_s: float = 20.0
 
     def rate_at(self, n_seen: int) -> float:
@@ -116,8 +115,7 @@ def first_then_all(function: Callable[[], T]) -> T:
 class Loop:
     """Trains `module` on `loss_fn(step, generator) -> {"loss": tensor, ...}` until `n_samples` have been seen.
 
-    `cut_parts` are cut over the ranks with all other weights of `module` (FSDP2), where there are several; nothing is
-    cut where it is None.
+    With `cut`, weights are cut over the ranks (FSDP2) where there are several; else each of them holds all.
     """
 
     def __init__(
@@ -130,15 +128,15 @@ class Loop:
         validate_fn: Callable[[nn.Module, int], Mapping[str, float]] | None = None,
         show_fn: Callable[[int], None] | None = None,
         made_from: str = "",
-        cut_parts: Sequence[nn.Module] | None = None,
+        cut: Cut | None = None,
     ) -> None:
         ranks.same_everywhere(module)
         self.name, self.folder, self.module = name, folder, module
         self.loss_fn, self.settings, self.validate_fn = loss_fn, settings, validate_fn
         self.show_fn = show_fn
         self.made_from = made_from
-        self.is_cut = cut_parts is not None and ranks.n_ranks() > 1
-        self.losses_of = over_all_ranks(module, loss_fn, cut_parts)
+        self.is_cut = cut is not None and ranks.n_ranks() > 1
+        self.losses_of, self._unlearning = over_all_ranks(module, loss_fn, cut)
         self.parameters = {k: p for k, p in module.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
             list(self.parameters.values()),
@@ -168,9 +166,9 @@ class Loop:
             return
         tensors = {
             **with_prefix("model", self.whole_parameters()),
-            **with_prefix("buffer", dict(self.module.named_buffers())),
-            **with_prefix("ema", {k: whole(v) for k, v in self.ema.items()}),
-            **with_prefix("optimizer", optimizer_tensors(self.optimizer)),
+            **with_prefix("buffer", to_be_written(dict(self.module.named_buffers()))),
+            **with_prefix("ema", to_be_written(self.ema)),
+            **with_prefix("optimizer", to_be_written(optimizer_tensors(self.optimizer))),
             "step": torch.tensor(self.step),
             "trained_s": torch.tensor(self.trained_s, dtype=torch.float64),
         }
@@ -178,8 +176,13 @@ class Loop:
             save_tensors(self.path, tensors, {"made_from": self.made_from})
 
     def whole_parameters(self) -> dict[str, Tensor]:
-        """What is trained, by name; whole where it is cut over the ranks, which must all ask."""
-        return {k: whole(p.detach()) for k, p in self.parameters.items()}
+        """What is trained, by name. Where it is cut over the ranks, whole on the first alone; all must ask."""
+        return to_be_written({k: p.detach() for k, p in self.parameters.items()})
+
+    def measured(self, function: Callable[[], T]) -> T:
+        """What `function` finds with the weights as they are. Where they are cut, all ranks must ask, and each finds it
+        on the whole of its data."""
+        return self._unlearning(function)
 
     def restore(self) -> bool:
         """Loads the checkpoint if there is one."""
@@ -272,15 +275,15 @@ class Loop:
         return self.show_fn is not None and self.n_seen // every != before // every
 
     def _show(self) -> None:
-        """Validation pictures with the averaged weights, which are put back afterwards; none where weights are cut."""
-        if self.is_cut or not ranks.is_first():
+        """A look at the averaged weights, which are put back afterwards: by the first rank, or by all of them where
+        weights are cut, since each holds a part."""
+        if not ranks.is_first() and not self.is_cut:
             return
         kept = {k: p.detach().clone() for k, p in self.parameters.items()}
         self.use_ema()
         self.module.eval()
         assert self.show_fn is not None
-        with ranks.alone():
-            self.show_fn(self.n_seen)
+        self.show_fn(self.n_seen)
         with torch.no_grad():
             for key, value in kept.items():
                 self.parameters[key].copy_(value)
@@ -301,9 +304,8 @@ class Loop:
         if not ranks.is_first() and not self.is_cut:
             return
         report: dict[str, float] = {"samples": self.n_seen, "minutes": self.trained_s / 60}
-        if self.validate_fn:
-            with nullcontext() if self.is_cut else ranks.alone():
-                report |= self.validate_fn(self.module, self.n_seen)
+        if validate := self.validate_fn:
+            report |= self.measured(lambda: validate(self.module, self.n_seen))
         if not ranks.is_first():
             return
         save_json(self.folder / f"{self.name}.report.json", report)

@@ -50,6 +50,11 @@ def launched() -> int:
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
+def fsdp_asked_for() -> bool:
+    """Whether accelerate was told to cut weights (`distributed_type: FSDP`); it does not do so by itself."""
+    return (os.environ.get("ACCELERATE_USE_FSDP") or "").lower() in ("true", "1")
+
+
 def check_launch(n_wanted: int | None) -> None:
     """Raises `ConfigError` where fewer or more processes run than were asked for: `accelerate launch --cpu` silently
     starts a single one."""

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prefgen.adapter import UserAdapter, UserTokens, save_adapter
+from prefgen.adapter import UserAdapter, save_adapter
 from prefgen.alignment import mmd2_unbiased, retrieval_top1
 from prefgen.core import numpy_rng
 from prefgen.diffusion import backbone_loss
@@ -28,10 +29,12 @@ from prefgen.recipes.full_people.prompts import PromptBook
 from prefgen.recipes.full_presets import FullPreset
 from prefgen.recipes.loop import Deadline, Loop, LoopSettings
 from prefgen.recipes.own_data.best import Best
-from prefgen.recipes.own_data.personal import Row, heard_tokens, held_rows, repeated, rows_at
+from prefgen.recipes.own_data.personal import Row, heard_tokens, held_rows, own_rows, repeated, rows_at
 from prefgen.recipes.own_data.settings import OwnDataPreset
 from prefgen.recipes.own_data.states import States, case_of
+from prefgen.recipes.sharding import Cut
 
+T = TypeVar("T")
 STAGE = "adapter"
 SAVE_EVERY_S = 1800.0
 """Weights, their average and two moments are 11 GB of SDXL's adapter: not to be written every two minutes."""
@@ -44,6 +47,11 @@ class Painter(nn.Module):
         super().__init__()
         self.encoder, self.adapter = encoder, adapter
         self.frozen: list[Any] = [network, scheduler]
+
+    def copy(self) -> Painter:
+        """One whose user encoder and adapter lie in main memory, whole, whatever becomes of these."""
+        network, scheduler = self.frozen
+        return Painter(network, scheduler, deepcopy(self.encoder).cpu(), deepcopy(self.adapter).cpu())
 
     def flow(
         self,
@@ -58,18 +66,12 @@ class Painter(nn.Module):
         their people, each at `n_draws` times and noises."""
         network, scheduler = self.frozen
         heard = repeated(heard_tokens(self.encoder, states, rows, elected=False), n_draws)
-        self.adapter.hear(self.adapter.state_for(_own(heard)))
+        self.adapter.hear(self.adapter.state_for(own_rows(heard)))
         rows = [row for row in rows for _ in range(n_draws)]
         latents = states.people.rows("latents", [row.target.key for row in rows]).to(network.device, network.dtype)
         told = book([row.prompt for row in rows]).to(network.device, network.dtype)
         with stock_attention():
             return backbone_loss(network, scheduler, latents, told, generator, share=ranks.shared)
-
-
-def _own(heard: UserTokens | None) -> UserTokens | None:
-    """This process's rows."""
-    sides = {side: getattr(heard, side, None) for side in SIDES}
-    return None if heard is None else UserTokens(**{k: None if v is None else ranks.own(v) for k, v in sides.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +115,10 @@ def train_painting(
     made_from: str,
     deadline: Deadline,
     say: Callable[[str], None],
-) -> None:
-    """Trains encoder and adapter and leaves the weights that lost least on validation people in them.
+    cut: Cut | None = None,
+) -> Callable[[Callable[[], T]], T]:
+    """Trains encoder and adapter and leaves the weights that lost least on validation people in them; with `cut`, each
+    of several processes' part of them. Returns what runs a function with these weights (`Loop.measured`).
 
     Raises:
         Unfinished: the time was up; call again to go on.
@@ -149,11 +153,13 @@ def train_painting(
     try:
         with painter.adapter.injected(network), painter.adapter.users(None):
             best = Best(work / f"{STAGE}.best.safetensors", painter, lost, say, made_from)
-            best.of(Loop(STAGE, work, painter, loss, settings, show_fn=best.look, made_from=made_from), deadline)
+            loop = Loop(STAGE, work, painter, loss, settings, show_fn=best.look, made_from=made_from, cut=cut)
+            best.of(loop, deadline)
     finally:
         network.disable_gradient_checkpointing()
     if ranks.is_first():
         save_json(work / f"{STAGE}.done.json", made_from)
+    return loop.measured
 
 
 def is_done(work: Path, made_from: str) -> bool:

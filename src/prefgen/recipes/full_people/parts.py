@@ -53,6 +53,8 @@ class Parts:
     folder: Path
     preset: FullPreset
     device: torch.device
+    shard: bool = False
+    """Whether networks that learn, or stand beside what learns, are cut over the processes (FSDP2)."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -61,10 +63,11 @@ class Parts:
 
     def language_model(self, lora: Path | None = None, *, training: bool = False) -> PreferenceMLLM:
         """The language model, with updates where they are given; in four bits only for training (QLoRA): what is read
-        of people is read as the finished model reads it."""
+        of people is read as the finished model reads it. One that will be cut for training stays in main memory until
+        then."""
         return PreferenceMLLM.from_pretrained(
             self.folder / "mllm",
-            device=str(self.device),
+            device="cpu" if training and self.shard else str(self.device),
             dtype=self.dtype,
             four_bit=training and self.preset.load_4bit,
             gradient_checkpointing=training and self.preset.gradient_checkpointing,
@@ -131,7 +134,7 @@ def weights_of(name: str, check: Callable[[Path], None]) -> Path:
     return folder
 
 
-def parts_of(preset: FullPreset, work: Path) -> Parts:
+def parts_of(preset: FullPreset, work: Path, *, shard: bool = False) -> Parts:
     """Finds all published parts, and links them together in `work/published`.
 
     Raises:
@@ -144,7 +147,7 @@ def parts_of(preset: FullPreset, work: Path) -> Parts:
     }
     generator, encoder, mllm = _all_of(names)
     folder = work / "published"
-    parts = Parts(folder=folder, preset=preset, device=device_named("auto"))
+    parts = Parts(folder=folder, preset=preset, device=device_named("auto"), shard=shard)
     if ranks.is_first():
         _link_parts(folder, generator, encoder, mllm)
     ranks.wait()

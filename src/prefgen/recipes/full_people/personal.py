@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from prefgen.recipes.own_data.best import take
 from prefgen.recipes.own_data.report import Figures
 from prefgen.recipes.own_data.settings import OwnDataPreset
 from prefgen.recipes.own_data.states import States, case_of
+from prefgen.recipes.sharding import Cut, by_itself, layers_of, over_all_ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,18 +81,34 @@ def painted_for(held: Held, *, deadline: Deadline, say: Callable[[str], None]) -
         if getattr(pipe, part, None) is not None:
             setattr(pipe, part, None)
     freed()
-    painter = _fresh(held, pipe, d_text)
+    painter = _fresh(held, pipe, d_text, shard=parts.shard)
+    copy = painter.copy() if parts.shard and ranks.is_first() else painter
+    best = held.work / f"{STAGE}.best.safetensors"
     if is_done(held.work, held.made_from):
-        take(held.work / f"{STAGE}.best.safetensors", painter)
+        take(best, painter)
+        measured = over_all_ranks(painter, lambda *_: {}, _cut(painter, parts))[1] if parts.shard else by_itself
     else:
-        train_painting(
-            painter, parts.preset, p, {**held.states}, book, {**aligned},
+        measured = train_painting(
+            painter, parts.preset, p, {**held.states}, book, {**aligned}, cut=_cut(painter, parts),
             work=held.work, made_from=held.made_from, deadline=deadline, say=say,
         )  # fmt: skip
+    if not ranks.is_first() and not parts.shard:
+        return None
+    painted = measured(lambda: _measured(held, painter, book, aligned))
     if not ranks.is_first():
         return None
-    with ranks.alone():
-        return _measured(held, painter, book, aligned)
+    if parts.shard:
+        take(best, copy)
+    return replace(painted, painter=copy)
+
+
+def _cut(painter: Painter, parts: Parts) -> Cut | None:
+    """Network, user encoder and adapter, cut over the processes if that is wanted."""
+    if not parts.shard:
+        return None
+    network = painter.frozen[0]
+    layers = [*layers_of(network), *painter.adapter.branches()]
+    return Cut(layers=layers, beside=[network], device=parts.device)
 
 
 def _measured(held: Held, painter: Painter, book: PromptBook, aligned: Mapping[Split, Aligned]) -> Painted:
@@ -113,15 +130,17 @@ def _told(lost: np.ndarray) -> Figures:
     return {"flow_loss": lost} if len(lost) else {}
 
 
-def _fresh(held: Held, pipe: Any, d_text: int) -> Painter:
-    """An untrained painter, whose adapter begins at the text's keys and values."""
+def _fresh(held: Held, pipe: Any, d_text: int, *, shard: bool = False) -> Painter:
+    """An untrained painter, whose adapter begins at the text's keys and values. A network that will be cut stays in
+    main memory until then."""
     states, device = held.states["train"], held.parts.device
     network = network_of(pipe).requires_grad_(False).eval()
     torch.manual_seed(held.p.seed)
     adapter = UserAdapter.for_network(network, init="copy").float().to(device)
     if held.parts.preset.load_4bit:  # only now: the adapter copies keys and values as they were
         quantise(network, device)
-    network.to(device)
+    if not shard:
+        network.to(device)
     place = int(states.people.paintable[0])
     one = states.side(place, 0, case_of(states.people, place, 0), 0)
     config = UserEncoderConfig(

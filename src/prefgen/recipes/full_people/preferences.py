@@ -26,6 +26,7 @@ from prefgen.recipes.own_data.judging import held_temperature, losses_of
 from prefgen.recipes.own_data.preferences import preference_settings
 from prefgen.recipes.own_data.settings import OwnDataPreset
 from prefgen.recipes.preference_vqa import spoken_losses
+from prefgen.recipes.sharding import Cut, layers_of
 
 STAGE = "lora"
 SAVE_EVERY_S = 600.0
@@ -147,9 +148,12 @@ def _train(
     best = Best(work / f"{STAGE}.best.safetensors", tuned, lost, say, made_from)
     n_asked = p.preference_batch * questions_in(parts.preset.asked_pairs)
     settings = replace(preference_settings(p), batch_size=n_asked, bf16=False, save_every_s=SAVE_EVERY_S)
-    best.of(Loop(STAGE, work, tuned, loss, settings, show_fn=best.look, made_from=made_from), deadline)
+    cut = Cut(layers=layers_of(mllm.model), device=parts.device) if parts.shard else None
+    loop = Loop(STAGE, work, tuned, loss, settings, show_fn=best.look, made_from=made_from, cut=cut)
+    best.of(loop, deadline)
+    weights = loop.whole_parameters()
     if ranks.is_first():
-        save_lora(tuned, folder)
+        save_lora(tuned, folder, weights)
 
 
 def questions_in(n_pairs: int) -> int:

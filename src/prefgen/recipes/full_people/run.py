@@ -42,6 +42,7 @@ from prefgen.recipes.own_data.report import Figures, compared, told_plainly
 from prefgen.recipes.own_data.run import claim, finished, found_in
 from prefgen.recipes.own_data.settings import OwnDataPreset
 from prefgen.recipes.own_data.states import States, states_read
+from prefgen.recipes.sharding import check_cut
 
 TRAINED = "trained"
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
@@ -93,15 +94,16 @@ def train_full_on_people(
     out: Path,
     max_minutes: float | None = None,
     n_processes: int | None = None,
+    shard: bool = False,
 ) -> dict[str, Any] | None:
     """Trains a personal model on published weights with a folder's people and writes it to `out`. Returns the report,
     which lies in `out` as well; None where the time was up, and the same command goes on, and in all of several
-    processes but the first.
+    processes but the first. With `shard`, what several processes train they cut among them (FSDP2).
 
     Raises:
         ModelError: published weights are not on this machine, or not whole.
         DataError: the folder cannot be read, or has too few people.
-        ConfigError: `work` or `out` hold something else.
+        ConfigError: `work` or `out` hold something else, or weights cannot be cut.
     """
     without_loading_bars()
     p, deadline = people_settings(preset), Deadline(minutes=max_minutes)
@@ -114,21 +116,22 @@ def train_full_on_people(
         raise DataError("expected adapter_samples above 0: published weights hear nobody before they are trained")
     if preset.load_4bit:
         check_bitsandbytes()
+    if shard:
+        check_cut(ranks.launched(), four_bit=preset.load_4bit)
     with ranks.joined(n_processes):
-        return _together(folder, preset, p, deadline, work, out)
+        return _together(folder, parts_of(preset, work, shard=shard), p, deadline, work, out)
 
 
 def _together(
-    folder: Path, preset: FullPreset, p: OwnDataPreset, deadline: Deadline, work: Path, out: Path
+    folder: Path, parts: Parts, p: OwnDataPreset, deadline: Deadline, work: Path, out: Path
 ) -> dict[str, Any] | None:
     """The run, on every process of it."""
-    parts = parts_of(preset, work)
     made_from = name_of(folder, parts)
     if (known := finished(out, made_from)) is not None:
         return known
     first_then_all(lambda: check_enough(plan_of(folder), p, folder))
     first_then_all(lambda: claim(work, made_from, folder, parts.folder, p))
-    run = _Run(folder=folder, preset=preset, p=p, parts=parts, work=work, made_from=made_from, deadline=deadline)
+    run = _Run(folder=folder, preset=parts.preset, p=p, parts=parts, work=work, made_from=made_from, deadline=deadline)
     try:
         report, train = _trained(run)
     except Unfinished as stop:

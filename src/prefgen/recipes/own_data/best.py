@@ -12,6 +12,7 @@ from prefgen.core import ModelError
 from prefgen.recipes import ranks
 from prefgen.recipes.checkpoint import load_metadata, load_tensors, save_tensors
 from prefgen.recipes.loop import Deadline, Loop
+from prefgen.recipes.sharding import cut_like
 
 
 class Best:
@@ -28,32 +29,35 @@ class Best:
     ) -> None:
         self.path, self.module, self.lost, self.say, self.made_from = path, module, lost, say, made_from
         self.looked_after = -1
-        self.parameters = {k: p for k, p in module.named_parameters() if p.requires_grad}
+        self.loop: Loop | None = None
 
     def look(self, n_seen: int) -> None:
-        """Measures the weights as they are, and keeps them if they are better than all before; once for each count."""
-        if n_seen == self.looked_after:
+        """Measures the weights as they are in the loop that runs, and keeps them if they are better than all before;
+        once for each count. The first rank looks, or all of them where weights are cut."""
+        if n_seen == self.looked_after or self.loop is None:
             return
         self.looked_after = n_seen
-        lost = self.lost(self.module)
+        lost = self.loop.measured(lambda: self.lost(self.module))
         known = load_metadata(self.path) if self.path.exists() else {}
         if known and known["made_from"] != self.made_from:
             raise ModelError(f"{self.path} is another training's", hint="give another --work")
-        is_best = not known or lost < known["lost"]
+        is_best = bool(not known or lost < known["lost"])
+        if self.loop.is_cut:
+            is_best = bool(ranks.agreed(int(is_best)))
         self.say(f"{self.path.name.split('.')[0]}: {lost:.4f} lost on validation people after {n_seen}")
-        if is_best:
-            metadata = {"lost": lost, "samples": n_seen, "made_from": self.made_from}
-            save_tensors(self.path, {k: p.detach() for k, p in self.parameters.items()}, metadata)
+        weights = self.loop.whole_parameters() if is_best else {}
+        if is_best and ranks.is_first():
+            save_tensors(self.path, weights, {"lost": lost, "samples": n_seen, "made_from": self.made_from})
 
     def of(self, loop: Loop, deadline: Deadline) -> None:
         """Runs `loop`, whose looks are this one's, to its end, and leaves the module in the best weights of all looks,
         the averaged weights of the end among them."""
+        self.loop = loop
         loop.run(deadline)
         loop.use_ema()
         self.module.eval()
-        if ranks.is_first():
-            with ranks.alone():
-                self.look(loop.n_seen)
+        if ranks.is_first() or loop.is_cut:
+            self.look(loop.n_seen)
         ranks.wait()
         self.take()
 
@@ -68,4 +72,4 @@ def take(path: Path, module: nn.Module) -> None:
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
-                parameter.copy_(tensors[name])
+                parameter.copy_(cut_like(tensors[name], parameter))

@@ -24,6 +24,7 @@ from prefgen.adapter import UserTokens, load_adapter, save_adapter
 from prefgen.core import numpy_rng, torch_generator
 from prefgen.diffusion import flow_matching_loss
 from prefgen.embedding import SIDES, UserEncoder
+from prefgen.recipes import ranks
 from prefgen.recipes.adapters import DISLIKED_ROWS, NOBODY_RATE, PersonalGenerator, TwinRows, twin_losses
 from prefgen.recipes.checkpoint import fingerprint, save_json
 from prefgen.recipes.context import Context
@@ -135,9 +136,11 @@ def train_personal_on(c: Context, p: OwnDataPreset, start: Path, states: dict[st
     loop = Loop(STAGE, c.work, model, loss, adapter_settings(p), show_fn=best.look, made_from=made_from)
     best.of(loop, c.deadline)
     model.adapter.eject()
-    model.encoder.eval().save(c.out / "user_encoder")
-    save_adapter(model.adapter, c.out / "adapter", torch.float16)
-    save_json(done, made_from)
+    if ranks.is_first():
+        model.encoder.eval().save(c.out / "user_encoder")
+        save_adapter(model.adapter, c.out / "adapter", torch.float16)
+        save_json(done, made_from)
+    ranks.wait()
 
 
 def adapter_settings(p: OwnDataPreset) -> LoopSettings:
@@ -186,7 +189,7 @@ class Painter:
         rows = [row for row in rows for _ in range(n_draws)]
         latents = states.people.rows("latents", [row.target.key for row in rows])
         words, times = self.text([row.prompt for row in rows]), listening_times(len(rows), generator)
-        with self.model.adapter.users(heard):
+        with self.model.adapter.users(own_rows(heard)):
             return flow_matching_loss(self.model.velocity, latents, words, generator, times=times).per_sample
 
 
@@ -215,3 +218,9 @@ def repeated(heard: UserTokens | None, n: int) -> UserTokens | None:
     sides = {side: getattr(heard, side, None) for side in SIDES}
     told = {side: tokens.repeat_interleave(n, 0) for side, tokens in sides.items() if tokens is not None}
     return UserTokens(**told) if told else None
+
+
+def own_rows(heard: UserTokens | None) -> UserTokens | None:
+    """This process's rows."""
+    sides = {side: getattr(heard, side, None) for side in SIDES}
+    return None if heard is None else UserTokens(**{k: None if v is None else ranks.own(v) for k, v in sides.items()})

@@ -15,9 +15,10 @@ from prefgen.core import ModelError
 from prefgen.embedding import TasteEvidence
 from prefgen.mllm import answer_token, chat_frame, merged, pack, run_packed, with_lora
 from prefgen.pipeline.loading import load_evidence
+from prefgen.recipes import ranks
 from prefgen.recipes.checkpoint import save_json
 from prefgen.recipes.context import Context
-from prefgen.recipes.loop import Loop, LoopSettings
+from prefgen.recipes.loop import Loop, LoopSettings, first_then_all
 from prefgen.recipes.mllm_people import N_PICTURES, people_pictures
 from prefgen.recipes.mllm_pretrain import save_mllm
 from prefgen.recipes.own_data.best import Best
@@ -67,13 +68,13 @@ def train_preferences(c: Context, p: OwnDataPreset, start: Path, people: dict[st
     model, processor = load_pretrained(start / "mllm")
     frame = chat_frame(processor)
     answers = answer_token(processor, frame, "Yes"), answer_token(processor, frame, "No")
-    conversations = conversations_of(c, p, model, people["train"])
+    conversations = first_then_all(lambda: conversations_of(c, p, model, people["train"]))
     torch.manual_seed(p.seed)
     module = TaughtMLLM(model, lora_rank=p.lora_rank)
     exams = examined_people(people["validation"], p.evaluated_people)
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        asked, simulated = conversations.at(step, p.preference_batch)
+        asked, simulated = (ranks.own(rows) for rows in conversations.at(step, p.preference_batch))
         batch = pack(processor, frame, [one.pack for one in asked])
         rows = conversations.features(batch.pictures, batch.owners, simulated)
         hidden = run_packed(module.plain, batch, rows)
@@ -88,11 +89,13 @@ def train_preferences(c: Context, p: OwnDataPreset, start: Path, people: dict[st
     best = Best(c.work / f"{STAGE}.best.safetensors", module, lost, c.say, made_from)
     loop = Loop(STAGE, c.work, module, loss, preference_settings(p), show_fn=best.look, made_from=made_from)
     best.of(loop, c.deadline)
-    calibration = json.loads((start / "mllm" / "calibration.json").read_text()) if _calibrated(start) else {}
-    save_mllm(module.whole(), processor, c.out / "mllm", torch.float16)
-    words_t = calibration.get("word_temperature", calibration.get("temperature", 1.0))
-    save_json(c.out / "mllm" / "calibration.json", {"word_temperature": words_t, **calibration})
-    save_json(done, made_from)
+    if ranks.is_first():
+        calibration = json.loads((start / "mllm" / "calibration.json").read_text()) if _calibrated(start) else {}
+        save_mllm(module.whole(), processor, c.out / "mllm", torch.float16)
+        words_t = calibration.get("word_temperature", calibration.get("temperature", 1.0))
+        save_json(c.out / "mllm" / "calibration.json", {"word_temperature": words_t, **calibration})
+        save_json(done, made_from)
+    ranks.wait()
 
 
 def _calibrated(folder: Path) -> bool:

@@ -21,7 +21,7 @@ from prefgen.pipeline.loading import check_whole, folder_of, without_loading_bar
 from prefgen.recipes import ranks
 from prefgen.recipes.checkpoint import cast_copy, fingerprint, save_json
 from prefgen.recipes.context import Context
-from prefgen.recipes.loop import Deadline, Unfinished
+from prefgen.recipes.loop import Deadline, Unfinished, first_then_all
 from prefgen.recipes.own_data.features import People, people_of
 from prefgen.recipes.own_data.personal import train_personal_on
 from prefgen.recipes.own_data.planning import Counts, check_enough, plan_of
@@ -49,50 +49,80 @@ def train_on_people(
     work: Path,
     out: Path,
     max_minutes: float | None = None,
+    n_processes: int | None = None,
 ) -> dict[str, Any] | None:
     """Trains a finished model on with a folder's training people and writes it to `out`. Returns the report, which lies
-    in `out` as well; None where the time was up, and the same command goes on.
+    in `out` as well; None where the time was up, and the same command goes on, and in all of several processes but the
+    first. They divide each batch.
 
     Raises:
         ModelError: `start` is no model of the embedded kind.
         DataError: the folder cannot be read, or has too few people.
-        ConfigError: `work` or `out` hold something else.
+        ConfigError: `work` or `out` hold something else, or another number of processes runs than was asked for.
     """
     without_loading_bars()
     begin = folder_of(start)
     check_whole(begin)
     check_kind(begin)
-    refuse_several_processes()
-    deadline = Deadline(minutes=max_minutes)
+    with ranks.joined(n_processes):
+        report = _together(folder, begin, p, Deadline(minutes=max_minutes), work, out)
+        ranks.wait()
+        return report
+
+
+def _together(
+    folder: Path, begin: Path, p: OwnDataPreset, deadline: Deadline, work: Path, out: Path
+) -> dict[str, Any] | None:
+    """The run, on every process of it."""
     made_from = name_of_run(folder, begin, p)
     if (known := finished(out, made_from)) is not None:
         return known
-    check_enough(plan_of(folder), p, folder)
+    first_then_all(lambda: check_enough(plan_of(folder), p, folder))
     base = preset_named("tiny").with_overrides(
         name=p.name, n_pictures=p.simulated_pictures, unet_pictures=p.simulated_pictures, seed=p.seed
     )
     c = Context(preset=base, work=work, out=work / "parts", deadline=deadline)
     try:
-        people: dict[Split, People] = {
-            split: people_of(folder, split, begin, work, deadline=deadline, say=c.say) for split in SPLITS
-        }
+        people: dict[Split, People] = first_then_all(
+            lambda: {split: people_of(folder, split, begin, work, deadline=deadline, say=c.say) for split in SPLITS}
+        )
         check_enough(found_in(people), p, folder)
-        claim(work, made_from, folder, begin, p)
-        cast_copy(begin, c.out, torch.float32)
+        first_then_all(lambda: claim(work, made_from, folder, begin, p))
+        first_then_all(lambda: cast_copy(begin, c.out, torch.float32))
         report = _trained(c, p, begin, people, made_from)
     except Unfinished as stop:
         c.say(f"time is up: {stop}; the same command resumes")
         return None
-    _publish(c, out, report)
+    if report is not None:
+        _publish(c, out, report)
     return report
 
 
-def _trained(c: Context, p: OwnDataPreset, start: Path, people: dict[Split, People], made_from: str) -> dict[str, Any]:
-    """All stages in order; the report."""
+def _trained(
+    c: Context, p: OwnDataPreset, start: Path, people: dict[Split, People], made_from: str
+) -> dict[str, Any] | None:
+    """All stages in order; the report, the first process's alone."""
     known: dict[str, People] = {**people}
     train_preferences(c, p, start, known, made_from)
-    states = {split: _states(c, p, c.out, people[split]) for split in SPLITS}
+    states: dict[Split, States] = first_then_all(
+        lambda: {split: _states(c, p, c.out, people[split]) for split in SPLITS}
+    )
     train_personal_on(c, p, start, {**states}, made_from)
+    if not ranks.is_first():
+        return None
+    with ranks.alone():
+        return _reported(c, p, start, people, states, made_from)
+
+
+def _reported(
+    c: Context,
+    p: OwnDataPreset,
+    start: Path,
+    people: dict[Split, People],
+    states: dict[Split, States],
+    made_from: str,
+) -> dict[str, Any]:
+    """Weighs and measures what was learned."""
     c.say("measuring before and after")
     weighing = calibrate(start, c.out, people["validation"], p)
     tables = {}
@@ -123,12 +153,6 @@ def found_in(people: dict[Split, People]) -> dict[Split, Counts]:
         )
         for split, one in people.items()
     }
-
-
-def refuse_several_processes() -> None:
-    """Raises `ConfigError` under a launcher: these stages run in one process."""
-    if ranks.launched() > 1:
-        raise ConfigError("expected one process with --people, got several", hint="run it without the launcher")
 
 
 def name_of_run(folder: Path, start: Path, p: OwnDataPreset) -> str:
