@@ -16,7 +16,7 @@ from prefgen.core import ConfigError, nearest_hint
 Dtype = Literal["float32", "float16", "bf16"]
 BYTES_OF: dict[str, int] = {"float32": 4, "float16": 2, "bf16": 2}
 BACKBONES = ("sd15", "sdxl", "sd3", "flux")
-MLLMS = ("smolvlm", "idefics2")
+MLLMS = ("smolvlm", "idefics2", "idefics3", "qwen2.5-vl", "qwen3-vl", "llava-onevision")
 
 
 @dataclass(frozen=True, kw_only=True)
