@@ -23,7 +23,7 @@ from prefgen.recipes.own_data.report import REPORT
 from raw_choices import bytes_under
 from test_recipes_full_people import paints
 from tiny_own_data import people_folder
-from tiny_published import FAMILY_OF, published_preset
+from tiny_published import published_preset
 
 SHAPES = ((48, 40), (40, 120), (128, 72))
 """Width and height in pixels."""
@@ -57,3 +57,44 @@ def test_what_is_kept_of_pictures_is_read_as_the_pictures_are(name: str, tmp_pat
     torch.testing.assert_close(after.like.mean, before.like.mean, atol=0.02, rtol=0.01)
     turned = mllm.encode_told([[kept[2], *kept[1:]], kept[:2]])
     assert not torch.allclose(turned.like.mean, before.like.mean, atol=0.05), "another picture reads otherwise"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    people_folder(folder / "people", 14, splits=("train", "train", "validation", "test"), shapes=SHAPES)
+    return folder
+
+
+def trained(home: Path, name: str, run: str, *, max_minutes: float | None = None, **changes: Any) -> Path:
+    """A model, stopped and resumed as often as `max_minutes` makes it."""
+    work, out = home / f"work-{name}-{run}", home / f"model-{name}-{run}"
+    preset = published_preset(home, name, **changes)
+    report, n_stops = None, 0
+    while report is None:
+        report = train_full_on_people(home / "people", preset, work=work, out=out, max_minutes=max_minutes)
+        n_stops += report is None
+        assert n_stops < 60
+    assert (n_stops > 5) == (max_minutes == 0)
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MLLMS)
+def test_every_family_trains_resumes_loads_and_serves(name: str, home: Path) -> None:
+    few = {"preference_samples": 60, "choose_every": 60, "adapter_samples": 4, "evaluated_people": 2}
+    unbroken = trained(home, f"sd15-{name}", "whole", **few)
+    stopped = trained(home, f"sd15-{name}", "broken", max_minutes=0, **few)
+    theirs, ours = bytes_under(unbroken), bytes_under(stopped)
+    assert set(theirs) == set(ours)
+    assert [part for part in theirs if theirs[part] != ours[part]] == []
+    learned = load_file(stopped / "mllm" / "lora" / "adapter_model.safetensors")
+    assert any(bool(value.abs().sum()) for part, value in learned.items() if "lora_B" in part)
+    figures = json.loads((stopped / REPORT).read_text())["figures"]["validation"]
+    assert figures["flow_loss"]["after"]["n"] == 2
+    model = PrefGen.from_pretrained(stopped, device="cpu")
+    paints(model, "sd15")
+    me = model.profile(liked=pictures()[:2], disliked=[plain("blue")])
+    asked = [plain("red"), pictures()[2]]
+    before = PreferenceMLLM.from_pretrained(home / name).score(me.history, asked)
+    assert np.abs(np.array(model.score(me, asked)) - before).max() > 1e-3

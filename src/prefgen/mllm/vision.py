@@ -20,8 +20,8 @@ from prefgen.mllm.families import Family, family_of
 class Seen:
     """A picture as a language model is handed it.
 
-    `tokens` float [n_tokens, d]. `text` is how it stands in a prompt, None where the processor writes that by itself, or
-    where it is to be worked out (not of a picture in parts).
+    `tokens` float [n_tokens, d]. `text` is how it stands in a prompt, None where the processor writes that by itself
+    or where it is still to be worked out.
     `deeper` are further [n_tokens, d] that some families add after their first layers (Qwen3-VL's deepstack). `grid`
     counts patches over time, height and width, where positions follow them.
     """
