@@ -26,6 +26,7 @@ SMALLEST = {
     "probed_people": 12,
     "align_people": 6,
     "user_tokens": 2,
+    "shown_people": 0,
     "load_4bit": False,
     "strings_by_model": False,
 }

@@ -113,8 +113,10 @@ def train_painting(
     made_from: str,
     deadline: Deadline,
     say: Callable[[str], None],
+    show: Callable[[str], None],
 ) -> None:
-    """Trains encoder and adapter and leaves the weights that lost least on validation people in them.
+    """Trains encoder and adapter and leaves the weights that lost least on validation people in them; `show` is called
+    at each look, and at the end, with a name for it.
 
     Raises:
         Unfinished: the time was up; call again to go on.
@@ -149,7 +151,15 @@ def train_painting(
     try:
         with painter.adapter.injected(network), painter.adapter.users(None):
             best = Best(work / f"{STAGE}.best.safetensors", painter, lost, say, made_from)
-            best.of(Loop(STAGE, work, painter, loss, settings, show_fn=best.look, made_from=made_from), deadline)
+
+            def looked(n_seen: int) -> None:
+                best.look(n_seen)
+                show(f"{n_seen:08d}")
+
+            best.of(Loop(STAGE, work, painter, loss, settings, show_fn=looked, made_from=made_from), deadline)
+            if ranks.is_first():
+                with ranks.alone():
+                    show("best")
     finally:
         network.disable_gradient_checkpointing()
     if ranks.is_first():
