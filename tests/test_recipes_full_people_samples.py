@@ -21,11 +21,11 @@ def test_sheets_show_what_a_person_changes(backbone: str, tmp_path: Path, monkey
     monkeypatch.setattr(samples, "N_STEPS", 2)
     people_folder(tmp_path / "people", 14, splits=("train", "train", "validation", "test"))
     fast = {"preference_samples": 0, "choose_every": 8, "adapter_samples": 16, "adapter_rate": 3e-2, "ema": False}
-    for n_people in (0, 2):
+    compared = backbone == "sd15"
+    for n_people in (0, 2) if compared else (2,):
         preset = published_preset(tmp_path, f"{backbone}-smolvlm", shown_people=n_people, **fast)
         work, out = tmp_path / f"work-{n_people}", tmp_path / f"model-{n_people}"
         assert train_full_on_people(tmp_path / "people", preset, work=work, out=out)
-    assert not (tmp_path / "work-0" / "samples").exists()
     sheets = {
         path.stem: np.asarray(Image.open(path)).astype(int) for path in (tmp_path / "work-2" / "samples").iterdir()
     }
@@ -34,6 +34,9 @@ def test_sheets_show_what_a_person_changes(backbone: str, tmp_path: Path, monkey
     half = first.shape[1] // 2
     assert np.array_equal(first[:, :half], last[:, :half]), "nobody is painted the same at every look"
     assert not np.array_equal(first[:, half:], last[:, half:]), "the person is not"
+    if not compared:
+        return
+    assert not (tmp_path / "work-0" / "samples").exists()
     plain, shown = (bytes_under(tmp_path / f"model-{n}") for n in (0, 2))
     learned = [part for part in plain if part.startswith(("adapter/", "user_encoder/"))]
     assert len(learned) > 3

@@ -86,7 +86,7 @@ class Samples:
             for row, *pair in zip(self.rows, self.as_nobody, theirs)
         ]
         self.folder.mkdir(parents=True, exist_ok=True)
-        sheet = contact_sheet("Hearing nobody, and the person", strips, width_px=640)
+        sheet = contact_sheet("For nobody, and for them", strips, width_px=640)
         sheet.save(self.folder / f"{STAGE}-{name}.png")
 
     @contextmanager
