@@ -95,6 +95,7 @@ def test_every_family_trains_resumes_loads_and_serves(name: str, home: Path) -> 
     model = PrefGen.from_pretrained(stopped, device="cpu")
     paints(model, "sd15")
     me = model.profile(liked=pictures()[:2], disliked=[plain("blue")])
+    assert me.history is not None
     asked = [plain("red"), pictures()[2]]
     before = PreferenceMLLM.from_pretrained(home / name).score(me.history, asked)
     assert np.abs(np.array(model.score(me, asked)) - before).max() > 1e-3

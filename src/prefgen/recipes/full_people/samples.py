@@ -125,7 +125,7 @@ class Samples:
         )
         return made
 
-    def _told(self, prompt: str) -> dict[str, Tensor]:
+    def _told(self, prompt: str) -> dict[str, Any]:
         told = _embeddings(self._conditions(prompt))
         if self.backbone == "flux":  # distilled: it is told its guidance, and has no other branch
             return told
