@@ -270,6 +270,7 @@ def test_the_command_takes_weights_of_ones_own(home: Path, cli: Any, tmp_path: P
     status, out, err = cli(*common, "--json")
     assert status == 0, err
     assert json.loads(out)["report"]["preset"]["mllm_batch"] == 3
+    assert os.listdir(tmp_path / "work" / "samples") == ["adapter-best.png"]
     assert (tmp_path / "model" / "prefgen.json").exists()
 
 
