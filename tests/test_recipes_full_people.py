@@ -247,7 +247,13 @@ def test_what_is_published_in_other_ways_is_linked_as_it_is_read(home: Path, tmp
 
 def test_numbers_that_make_no_training_are_refused(home: Path) -> None:
     preset = published_preset(home, "sd15-idefics2")
-    for changes in ({"align_people": 1}, {"asked_pairs": 0}, {"side_px": 24}, {"most_pictures": 0}):
+    for changes in (
+        {"align_people": 1},
+        {"asked_pairs": 0},
+        {"side_px": 24},
+        {"most_pictures": 0},
+        {"shown_people": -1},
+    ):
         with pytest.raises(ConfigError, match=next(iter(changes))):
             preset.with_overrides(**changes)
 
@@ -264,6 +270,7 @@ def test_the_command_takes_weights_of_ones_own(home: Path, cli: Any, tmp_path: P
     status, out, err = cli(*common, "--json")
     assert status == 0, err
     assert json.loads(out)["report"]["preset"]["mllm_batch"] == 3
+    assert os.listdir(tmp_path / "work" / "samples") == ["adapter-best.png"]
     assert (tmp_path / "model" / "prefgen.json").exists()
 
 

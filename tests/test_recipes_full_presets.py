@@ -14,13 +14,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from prefgen.core import ConfigError, ModelError
+from prefgen.mllm import language_model
 from prefgen.mllm.lora import LANGUAGE_MODEL
+from prefgen.pipeline.stored import MAX_STORED_PX
 from prefgen.recipes import full_plan
 from prefgen.recipes.counting import counted
 from prefgen.recipes.full_plan import GIB, check_fits, plan_of
 from prefgen.recipes.full_presets import BACKBONES, FULL_PRESETS, MLLMS, published
 from prefgen.recipes.full_run import train_full
-from prefgen.recipes.full_steps import adapter_step, latent_shape, meta_personal, text_shapes
+from prefgen.recipes.full_steps import adapter_step, latent_shape, lora_step, meta_personal, see, text_shapes
 from prefgen.recipes.meta_models import META, meta_mllm, meta_network, meta_part, n_parameters
 from prefgen.recipes.sharding import layers_of
 from tiny_diffusion import tiny_sdxl_unet
@@ -31,8 +33,12 @@ PUBLISHED = {
     "flux": 11_901_408_320,
     "idefics2": 8_402_768_112,
     "smolvlm": 2_246_784_880,
+    "qwen2.5-vl": 8_292_166_656,
+    "llava-onevision": 8_030_348_832,
 }
 """Parameters as the weight files of the models have them."""
+ROUNDED = {"sd3": (2.24e9, 0.02), "idefics3": (8.46e9, 1e-3), "qwen3-vl": (4.44e9, 1e-3)}
+"""Parameters as the models' pages round them, and how far from that a count may be."""
 
 
 @pytest.fixture
@@ -55,7 +61,8 @@ def test_models_from_the_records_have_the_published_number_of_parameters(name: s
     if name in PUBLISHED:
         assert n_parameters(model) == PUBLISHED[name]
     else:
-        assert n_parameters(model) == pytest.approx(2.24e9, rel=0.02)
+        number, near = ROUNDED[name]
+        assert n_parameters(model) == pytest.approx(number, rel=near)
 
 
 def test_autoencoders_and_text_encoders_have_the_published_number_of_parameters() -> None:
@@ -252,7 +259,7 @@ def test_the_dry_run_prints_and_refuses(cli, cheap: None) -> None:
     status, _, err = cli("train", "--dry-run", "--preset", "tiny", "--batch", 2)
     assert status == 2
     assert "published weights only" in err
-    assert "did you mean 'sdxl-idefics2'" in cli("train", "--dry-run", "--preset", "sdxl-idefics")[2]
+    assert "did you mean 'sdxl-idefics2'" in cli("train", "--dry-run", "--preset", "sdxl-idefic2")[2]
 
 
 def test_a_plan_over_several_cards_cuts_what_is_kept_and_says_what_is_gathered(cheap: None) -> None:
@@ -313,6 +320,43 @@ def test_the_defaults_on_stable_diffusion_fit_one_card_of_24_gb(name: str) -> No
     plan = check_fits(FULL_PRESETS[name], 24)
     assert all(stage.flops_per_step > 10**12 for stage in plan.stages)
     assert all(stage.memory["activations (estimate)"] > 0 for stage in plan.stages)
+
+
+@pytest.mark.parametrize("name", [name for name in MLLMS if name != "idefics2"])
+def test_the_eyes_of_every_language_model_are_counted(name: str) -> None:
+    """Two operations a weight and patch, or merged patch; attention adds a little, less in windows."""
+    whole, record = meta_mllm(name).to(torch.bfloat16), published(name)
+    linears = {n: m.weight.numel() for n, m in whole.model.named_modules() if isinstance(m, nn.Linear)}
+    patches = sum(n for name, n in linears.items() if re.search(r"(vision_|visual).*(layers|blocks)", name))
+    merged = sum(n for name, n in linears.items() if re.search(r"connector|merger|projector", name))
+    n_patches = (record["side_px"] // whole.config.vision_config.patch_size) ** 2
+    n_tokens = n_patches if "llava" in name else record["tokens_per_picture"]
+    with torch.no_grad():
+        flops = counted(lambda: see(whole, name, 1)).flops
+    expected = 2 * (patches * n_patches + merged * n_tokens)
+    assert expected < flops < 1.15 * expected
+
+
+def test_a_step_of_a_language_model_whose_pictures_have_places_is_counted() -> None:
+    """Forward, and on the way back to the frozen weights' inputs, two operations a weight and token; eyes add some."""
+    step = lora_step("qwen3-vl", 8, 2, 100, checkpointing=False)
+    model = meta_mllm("qwen3-vl")
+    words = sum(p.numel() for p in language_model(model).parameters())  # the embeddings are the last layer, too
+    expected = 4 * words * (2 * 64 + 100)
+    assert 1.05 * expected < step.flops < 1.15 * expected
+    assert step.held > 0
+
+
+def test_the_tokens_of_a_picture_are_those_that_the_processor_gives() -> None:
+    """Of a square picture as a profile keeps it."""
+    assert {name: published(name)["tokens_per_picture"] for name in MLLMS} == {
+        "smolvlm": 81,
+        "idefics2": 64,
+        "idefics3": 169,
+        "qwen2.5-vl": round(MAX_STORED_PX / 28) ** 2,
+        "qwen3-vl": (MAX_STORED_PX // 32) ** 2,
+        "llava-onevision": 27**2 + 1,
+    }
 
 
 def test_the_commands_on_the_page_run(cli, monkeypatch: pytest.MonkeyPatch, cheap: None) -> None:

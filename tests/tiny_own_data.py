@@ -57,9 +57,11 @@ def people_folder(
     *,
     splits: Sequence[Split] = ("train", "train", "validation"),
     turned: Split | None = None,
+    shapes: Sequence[tuple[int, int]] = ((40, 48),),
 ) -> Path:
     """Half of the people like reds and dislike blues, the others the reverse; two pictures a prompt. `splits` are dealt
-    out in turn; all opinions of the split `turned` are the other way round."""
+    out in turn, and so are `shapes` (width and height in pixels); all opinions of the split `turned` are the other way
+    round."""
     rows: dict[Split, list[str]] = {"train": [], "validation": [], "test": []}
     (folder / "images").mkdir(parents=True)
     for number in range(n_people):
@@ -67,7 +69,7 @@ def people_folder(
         for k in range(N_PROMPTS):
             for side in ("like", "dislike"):
                 name = f"images/{number}-{k}-{side}.png"
-                coloured(number, k, side).save(folder / name)
+                coloured(number, k, side, shapes[(number + k) % len(shapes)]).save(folder / name)
                 items.append({"image": name, "side": side, "prompt": f"prompt {k}", "time": 86400.0 * k})
         split = splits[number % len(splits)]
         if split == turned:
@@ -88,10 +90,10 @@ def write_people(folder: Path, rows: Mapping[Split, Sequence[str]]) -> None:
     (folder / "data.json").write_text(json.dumps({"format": "prefgen people", "version": 1, "shards": shards}))
 
 
-def coloured(number: int, k: int, side: str) -> Image.Image:
+def coloured(number: int, k: int, side: str, shape: tuple[int, int] = (40, 48)) -> Image.Image:
     """A noisy picture, red or blue by whether person `number` likes reds and whether it is liked."""
     rng = np.random.default_rng(1000 * number + 10 * k + len(side))
-    pixels = rng.integers(0, 90, (48, 40, 3), dtype=np.uint8)
+    pixels = rng.integers(0, 90, (*shape[::-1], 3), dtype=np.uint8)
     pixels[..., 0 if (side == "like") == (number % 2 == 0) else 2] += 150
     return Image.fromarray(pixels)
 

@@ -11,6 +11,8 @@ from tiny_backbones import silent_pipeline
 from tiny_families import save_family
 
 SIDE_PX = 16
+FAMILY_OF = {"qwen2.5-vl": "qwen2_5_vl", "qwen3-vl": "qwen3_vl", "llava-onevision": "llava_onevision"}
+"""Families of published language models whose presets call them otherwise."""
 SMALLEST = {
     "side_px": SIDE_PX,
     "dtype": "float32",
@@ -24,6 +26,7 @@ SMALLEST = {
     "probed_people": 12,
     "align_people": 6,
     "user_tokens": 2,
+    "shown_people": 0,
     "load_4bit": False,
     "strings_by_model": False,
 }
@@ -46,12 +49,12 @@ def picture_encoder(folder: Path) -> Path:
 
 def published_preset(home: Path, name: str, **changes: object) -> FullPreset:
     """A full preset whose published weights lie in `home`, made on first use."""
-    backbone, mllm = name.split("-")
+    backbone, mllm = name.split("-", 1)
     places = {part: home / part for part in (backbone, mllm, "clip")}
     if not places[backbone].exists():
         silent_pipeline(backbone).save_pretrained(places[backbone])
     if not places[mllm].exists():
-        save_family(mllm, places[mllm])
+        save_family(FAMILY_OF.get(mllm, mllm), places[mllm])
     if not places["clip"].exists():
         picture_encoder(places["clip"])
     return FULL_PRESETS[name].with_overrides(

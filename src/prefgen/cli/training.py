@@ -74,8 +74,9 @@ def train(
 
     On several processes: torchrun --nproc_per_node N -m prefgen train ... (docs/scale.md); with --shard, or FSDP in
     accelerate's config, each holds a part of the weights, in a full preset.
-    Presets such as sdxl-idefics2 (sd15, sdxl, sd3 or flux; smolvlm or idefics2) start from published weights; with
-    --dry-run they say what they take: parameters, memory, disk, operations.
+    Presets such as sdxl-idefics2 (sd15, sdxl, sd3 or flux; smolvlm, idefics2, idefics3, qwen2.5-vl, qwen3-vl or
+    llava-onevision) start from published weights; with --dry-run they say what they take: parameters, memory, disk,
+    operations.
     With --people a finished model (--start, else the embedded one), or published weights by such a preset, learn
     from people of one's own (docs/train_on_your_data.md).
     """

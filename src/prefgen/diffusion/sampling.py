@@ -100,6 +100,7 @@ def sample(
     arguments that change the number of rows. Any stock pipeline of Stable Diffusion 1.5, XL, 3, 3.5 or FLUX will do,
     and `guidance_scale` means what it means there: with FLUX the distilled guidance, a number that the network is told.
 
+    - With `prompt_embeds` among the pipeline's arguments the prompts are counted, and not read.
     - `tokens` None, zero tokens or strength 0 give the plain pipeline's picture bit for bit.
     - Strengths are numbers or tensors `[batch]`.
     - A step costs the plain pipeline's network calls. `user_guidance_scale` guides towards the person separately (see
@@ -146,7 +147,7 @@ def sample(
         if wanted := getattr(callback_on_step_end, "tensor_inputs", None):
             pipeline_arguments = {"callback_on_step_end_tensor_inputs": wanted} | pipeline_arguments
         output = pipe(
-            list(prompts),
+            None if "prompt_embeds" in pipeline_arguments else list(prompts),
             negative_prompt=_as_list(negative_prompt, len(prompts)),
             guidance_scale=guidance_scale,
             num_inference_steps=num_inference_steps,

@@ -75,7 +75,16 @@ def _load_model(name: str, device: str, dtype: torch.dtype, four_bit: bool, kwar
             f"expected all weights of {type(model).__name__} in {name}, got none for {len(missing)}: {missing[0]}, …",
             hint="download the folder again",
         )
+    keep_way_back(model)
     return model if "device_map" in kwargs else model.to(device)
+
+
+def keep_way_back(model: Any) -> None:
+    """Leaves weights in four bits as they are. On CPUs that multiply bfloat16, bitsandbytes repacks those of a model in
+    eval mode, for good, into a form that knows no way back for gradients and that small layers do not fit."""
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
 
 
 def check_place(name: str | Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,8 @@ from prefgen.mllm.families import Family, family_of
 class Seen:
     """A picture as a language model is handed it.
 
-    `tokens` float [n_tokens, d]. `text` is how it stands in a prompt, None where the processor writes that by itself.
+    `tokens` float [n_tokens, d]. `text` is how it stands in a prompt, None where the processor writes that by itself
+    or where it is still to be worked out.
     `deeper` are further [n_tokens, d] that some families add after their first layers (Qwen3-VL's deepstack). `grid`
     counts patches over time, height and width, where positions follow them.
     """
@@ -69,20 +70,22 @@ class VisionCache:
         return [(self._given(p) if name is None else known[name]).to(device) for name, p in zip(names, pictures)]
 
     def _given(self, picture: Tensor | Seen) -> Seen:
-        if isinstance(picture, Seen):
-            return picture
-        laid_out = self.family.positions == "grid"
-        if not laid_out and self.family.wording == "seen":
+        """As it is handed over, with the text that a `Seen` without one, or a tensor, stands for."""
+        seen = Seen(tokens=picture) if isinstance(picture, Tensor) else picture
+        if seen.text is not None:
+            return seen
+        text, is_laid_out = None, self.family.positions == "grid" and seen.grid is None
+        if self.family.wording == "seen":
             text, n_tokens = self._whole_picture
-            laid_out = self._splits or len(picture) != n_tokens
-            if not laid_out:
-                return Seen(tokens=picture, text=text)
-        if laid_out:
+            is_laid_out = self._splits or len(seen.tokens) != n_tokens
+        elif self.family.wording == "run":
+            text = self._run(len(seen.tokens))
+        if is_laid_out:
             raise ModelError(
                 f"expected a picture for {self.family.model_type}, got a tensor of tokens, which has no layout",
                 hint="hand over what VisionCache.seen returned",
             )
-        return Seen(tokens=picture, text=None if self.family.wording == "processor" else self._run(len(picture)))
+        return replace(seen, text=text)
 
     @property
     def _splits(self) -> bool:

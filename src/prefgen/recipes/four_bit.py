@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from prefgen.core import ModelError
+from prefgen.mllm.loading import keep_way_back
 
 BYTES_A_WEIGHT = (4 + 8 / 64 + 32 / (64 * 256)) / 8
 """Four bits, eight for the scale of every 64 weights, and a float32 for the scale of every 256 scales."""
@@ -79,6 +80,5 @@ def _quantised(layer: nn.Linear, device: torch.device) -> nn.Module:
         )
     if layer.bias is not None:
         made.bias = nn.Parameter(layer.bias.data.to(device), requires_grad=layer.bias.requires_grad)
-    # on CPUs that multiply bfloat16 it repacks what is in eval mode, into a form that knows no way back for gradients
-    made.support_avx512bf16_for_cpu = False
+    keep_way_back(made)
     return made.train(layer.training)

@@ -250,7 +250,9 @@ def _disk(p: FullPreset) -> dict[str, int]:
     which is the most that there can be."""
     channels, height, width = latent_shape(p.backbone)
     text = sum(_product(shape) for shape in text_shapes(p.backbone).values())
-    d_lm, n_tokens = d_lm_of(p.mllm), published(p.mllm)["tokens_per_picture"]
+    d_lm, record = d_lm_of(p.mllm), published(p.mllm)
+    n_levels = 1 + len(record["config"]["vision_config"].get("deepstack_visual_indexes", ()))
+    n_tokens = n_levels * record["tokens_per_picture"]
     a_person = DIVISIONS * 2 * len(("last", "mean")) * 2 * N_LAYERS * d_lm
     numbers = {
         "latents": channels * height * width * p.n_pictures,

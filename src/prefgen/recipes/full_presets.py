@@ -16,7 +16,7 @@ from prefgen.core import ConfigError, nearest_hint
 Dtype = Literal["float32", "float16", "bf16"]
 BYTES_OF: dict[str, int] = {"float32": 4, "float16": 2, "bf16": 2}
 BACKBONES = ("sd15", "sdxl", "sd3", "flux")
-MLLMS = ("smolvlm", "idefics2")
+MLLMS = ("smolvlm", "idefics2", "idefics3", "qwen2.5-vl", "qwen3-vl", "llava-onevision")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +84,9 @@ class FullPreset:
     """With people: samples between two looks at validation people; the best weights of all looks are kept."""
     evaluated_people: int = 100
     """With people: most people of a split on whom is chosen and reported."""
+    shown_people: int = 4
+    """With people: validation people whose held-out prompt is painted into `samples/`, with them and without, at each
+    look of the adapter's training; 0 paints nothing."""
     seed: int = 0
 
     def with_overrides(self, **values: Any) -> FullPreset:
@@ -102,6 +105,8 @@ class FullPreset:
         for name in ("most_pictures", "asked_pairs", "evaluated_people", "choose_every", "user_tokens"):
             if getattr(made, name) < 1:
                 raise ConfigError(f"expected {name} of 1 or more, got {getattr(made, name)}")
+        if made.shown_people < 0:
+            raise ConfigError(f"expected shown_people of 0 or more, got {made.shown_people}")
         if made.align_people < 2:
             raise ConfigError(
                 f"expected align_people of 2 or more, got {made.align_people}", hint="align_weight=0 aligns nobody"

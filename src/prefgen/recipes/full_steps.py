@@ -14,6 +14,7 @@ from prefgen.adapter.attention import GroupState, UserState
 from prefgen.alignment import Projector
 from prefgen.diffusion import Conditions, predictor
 from prefgen.embedding import UserEncoder, UserEncoderConfig
+from prefgen.mllm.capture import language_model
 from prefgen.mllm.lora import with_lora
 from prefgen.recipes.backbone_adapter import PersonalBackbone
 from prefgen.recipes.counting import StepCount, counted
@@ -152,17 +153,18 @@ def lora_step(
     name: str, rank: int, n_pictures: int, text_tokens: int, *, checkpointing: bool, batch: int = 1
 ) -> StepCount:
     """One step of preference fine-tuning, the frozen parts in bfloat16: pictures through the vision tower, without a
-    way back, then the language model there and back. The resampler's own layers are left out (a small part)."""
+    way back, then the language model there and back. Idefics2's resampler and what Qwen3-VL adds after its first
+    layers are left out (a small part)."""
     tuned = meta_lora(name, rank)
     for parameter in tuned.parameters():
         if not parameter.requires_grad:
             parameter.data = parameter.data.to(torch.bfloat16)
     whole = tuned.get_base_model()
-    language: Any = whole.model.text_model
+    language = language_model(whole)
     if checkpointing:
         language.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         language.train()
-    d_lm = whole.config.text_config.hidden_size
+    d_lm = d_lm_of(name)
     length = n_pictures * published(name)["tokens_per_picture"] + text_tokens
 
     def run() -> Tensor:
@@ -183,13 +185,42 @@ def read_words(language: Any, words: Tensor) -> Tensor:
 
 def see(whole: Any, name: str, n_pictures: int) -> None:
     """Pictures through vision tower and modality projection, one by one, as they are cached."""
-    vision = whole.model.vision_model
-    config, record = whole.config.vision_config, published(name)
-    n_patches = (record["side_px"] // config.patch_size) ** 2
+    side_px = published(name)["side_px"]
+    for _ in range(n_pictures):
+        if hasattr(whole.model, "visual"):
+            _see_in_windows(whole.model.visual, side_px)
+        elif hasattr(whole.model, "vision_tower"):
+            pixels = torch.empty(1, 3, side_px, side_px, device=META, dtype=torch.bfloat16)
+            whole.model.multi_modal_projector(whole.model.vision_tower(pixels).last_hidden_state)
+        else:
+            _see_in_tiles(whole, side_px, published(name)["tokens_per_picture"])
+
+
+def _see_in_tiles(whole: Any, side_px: int, n_tokens: int) -> None:
+    """Idefics2, Idefics3 and SmolVLM; the resampler's own layers are left out."""
+    config = whole.config.vision_config
+    n_patches = (side_px // config.patch_size) ** 2
     project = whole.model.connector.modality_projection
     first = next(m for m in project.modules() if isinstance(m, nn.Linear))
-    n_projected = n_patches if first.in_features == config.hidden_size else record["tokens_per_picture"]
-    for _ in range(n_pictures):
-        patches = torch.empty(1, n_patches, config.hidden_size, device=META, dtype=torch.bfloat16)
-        vision.encoder(inputs_embeds=patches, attention_mask=None)
-        project(torch.empty(1, n_projected, first.in_features, device=META, dtype=torch.bfloat16))
+    n_projected = n_patches if first.in_features == config.hidden_size else n_tokens
+    patches = torch.empty(1, n_patches, config.hidden_size, device=META, dtype=torch.bfloat16)
+    whole.model.vision_model.encoder(inputs_embeds=patches, attention_mask=None)
+    project(torch.empty(1, n_projected, first.in_features, device=META, dtype=torch.bfloat16))
+
+
+def _see_in_windows(visual: Any, side_px: int) -> None:
+    """Qwen: block by block, since places cannot be worked out on the meta device; most of Qwen2.5's see windows."""
+    config = visual.config
+    across = side_px // config.patch_size
+    patches = torch.empty(across**2, config.hidden_size, device=META, dtype=torch.bfloat16)
+    places = torch.empty(across**2, config.hidden_size // config.num_heads, device=META)
+    size = getattr(config, "window_size", side_px) // config.patch_size
+    widths = [min(size, across - at) for at in range(0, across, size)]
+    windows = [height * width for height in widths for width in widths]
+    for number, block in enumerate(visual.blocks):
+        is_whole = number in getattr(config, "fullatt_block_indexes", [number])
+        lengths = torch.tensor([0, *([across**2] if is_whole else windows)])
+        ends = lengths.cumsum(0, dtype=torch.int32)
+        patches = block(patches, cu_seqlens=ends, max_seqlen=int(lengths.max()), position_embeddings=(places, places))
+    for merger in (visual.merger, *getattr(visual, "deepstack_merger_list", ())):
+        merger(patches)

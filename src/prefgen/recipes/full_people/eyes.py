@@ -10,11 +10,12 @@ from torch import Tensor
 
 from prefgen.core import ModelError
 from prefgen.diffusion import encode_pictures
+from prefgen.mllm.vision import Seen
 from prefgen.pipeline.embed import picture_features
 from prefgen.pipeline.loading import load_image_encoder
 from prefgen.pipeline.stored import MAX_STORED_PX, stored_picture
 from prefgen.recipes.full_people.parts import Parts
-from prefgen.recipes.own_data.features import squared
+from prefgen.recipes.own_data.features import joined, squared
 
 PICTURES_AT_ONCE = 1
 """Large pictures in the autoencoder: it stands beside the language model."""
@@ -37,24 +38,17 @@ class PublishedEyes:
 
     @torch.no_grad()
     def see(self, pictures: Sequence[Image.Image]) -> dict[str, Tensor]:
-        """float16 `tokens` [n, n_tokens, d_lm], `clip` [n, d_clip] and `latents` [n, channels, h, w].
+        """What `SeesPictures` says, `n_tokens` always.
 
         Raises:
-            ModelError: the language model takes another number of tokens for another shape of picture, or a network
-                overflows in its dtype.
+            ModelError: a network overflows in its dtype.
         """
         small = [stored_picture(picture) for picture in pictures]
-        tokens = self.mllm.vision.tokens(small)
-        if len(counts := sorted({len(one) for one in tokens})) > 1:
-            raise ModelError(
-                f"expected a language model with one number of tokens a picture, got {counts[0]} to {counts[-1]}",
-                hint="Idefics2, Idefics3 and SmolVLM have one",
-            )
         square = [squared(picture, self.side_px) for picture in pictures]
         portions = [square[at : at + PICTURES_AT_ONCE] for at in range(0, len(square), PICTURES_AT_ONCE)]
         latents = [encode_pictures(self.pipe, some, side_px=self.side_px).cpu() for some in portions]
         seen = {
-            "tokens": torch.stack(tokens).half().cpu(),
+            **as_rows(self.mllm.vision.seen(small)),
             "clip": picture_features(small, self.clip, self.extractor).half().cpu(),
             "latents": torch.cat(latents).half(),
         }
@@ -62,3 +56,16 @@ class PublishedEyes:
             if not bool(values.isfinite().all()):
                 raise ModelError(f"the {name} of a picture are not finite", hint="try --dtype bf16 or float32")
         return seen
+
+
+def as_rows(seen: Sequence[Seen]) -> dict[str, Tensor]:
+    """Pictures as the language model is handed them, a row each, in the form of `SeesPictures`."""
+    rows = {
+        "tokens": joined([one.tokens[None] for one in seen]).half().cpu(),
+        "n_tokens": torch.tensor([len(one.tokens) for one in seen]),
+    }
+    if seen[0].deeper:
+        rows["deeper"] = joined([torch.stack(one.deeper, 1)[None] for one in seen]).half().cpu()
+    if seen[0].grid is not None:
+        rows["grid"] = torch.tensor([one.grid for one in seen])
+    return rows

@@ -81,7 +81,7 @@ def _probed(
         histories = [_shown(people, history) for history in dealt(one)]
         hidden += [mllm.encode_told([history]).like.last.float().cpu().numpy() for history in histories]
         owners += [user] * len(one.asked)
-        asked.append(mllm.asked_states(_shown(people, one.history), _tokens(people, one.asked)).cpu().numpy())
+        asked.append(mllm.asked_states(_shown(people, one.history), _pictures(people, one.asked)).cpu().numpy())
     users = [user for user in range(len(exams)) for _ in range(N_HISTORIES)]
     numbers = list(range(N_HISTORIES)) * len(exams)
     labels = [int(opinion.side == "like") for one in exams for opinion in one.asked]
@@ -92,9 +92,9 @@ def _probed(
 
 
 def _shown(people: People, history: Sequence[Opinion]) -> list[Told]:
-    tokens = dict(zip([o.key for o in history], _tokens(people, history)))
-    return [replace(item, picture=tokens[item.picture]) for item in as_told(history)]
+    pictures = dict(zip([o.key for o in history], _pictures(people, history)))
+    return [replace(item, picture=pictures[item.picture]) for item in as_told(history)]
 
 
-def _tokens(people: People, opinions: Sequence[Opinion]) -> list[Any]:
-    return list(people.rows("tokens", [o.key for o in opinions]))
+def _pictures(people: People, opinions: Sequence[Opinion]) -> list[Any]:
+    return people.pictures([o.key for o in opinions])

@@ -115,10 +115,12 @@ def train_painting(
     made_from: str,
     deadline: Deadline,
     say: Callable[[str], None],
+    show: Callable[[str], None] | None = None,
     cut: Cut | None = None,
 ) -> Callable[[Callable[[], T]], T]:
     """Trains encoder and adapter and leaves the weights that lost least on validation people in them; with `cut`, each
-    of several processes' part of them. Returns what runs a function with these weights (`Loop.measured`).
+    of several processes' part of them. `show` is called by the first process at each look, and at the end, with a name
+    for it. Returns what runs a function with these weights (`Loop.measured`).
 
     Raises:
         Unfinished: the time was up; call again to go on.
@@ -153,8 +155,17 @@ def train_painting(
     try:
         with painter.adapter.injected(network), painter.adapter.users(None):
             best = Best(work / f"{STAGE}.best.safetensors", painter, lost, say, made_from)
-            loop = Loop(STAGE, work, painter, loss, settings, show_fn=best.look, made_from=made_from, cut=cut)
+
+            def looked(n_seen: int) -> None:
+                best.look(n_seen)
+                if show is not None:
+                    show(f"{n_seen:08d}")
+
+            loop = Loop(STAGE, work, painter, loss, settings, show_fn=looked, made_from=made_from, cut=cut)
             best.of(loop, deadline)
+            if show is not None and ranks.is_first():
+                with ranks.alone():
+                    show("best")
     finally:
         network.disable_gradient_checkpointing()
     if ranks.is_first():

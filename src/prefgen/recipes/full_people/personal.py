@@ -29,6 +29,7 @@ from prefgen.recipes.full_people.painting import (
 )
 from prefgen.recipes.full_people.parts import Parts, freed
 from prefgen.recipes.full_people.prompts import PromptBook, pooled, prompt_book, texts_of
+from prefgen.recipes.full_people.samples import Samples
 from prefgen.recipes.full_people.strings import Strings
 from prefgen.recipes.loop import Deadline, first_then_all
 from prefgen.recipes.own_data.best import take
@@ -77,7 +78,7 @@ def painted_for(held: Held, *, deadline: Deadline, say: Callable[[str], None]) -
     aligned: dict[Split, Aligned] = {
         split: _aligned(pipe, held.states[split], held.strings[split], d_text) for split in SPLITS
     }
-    for part in ("text_encoder", "text_encoder_2", "text_encoder_3", "vae", "safety_checker"):
+    for part in ("text_encoder", "text_encoder_2", "text_encoder_3", "safety_checker"):
         if getattr(pipe, part, None) is not None:
             setattr(pipe, part, None)
     freed()
@@ -88,9 +89,14 @@ def painted_for(held: Held, *, deadline: Deadline, say: Callable[[str], None]) -
         take(best, painter)
         measured = over_all_ranks(painter, lambda *_: {}, _cut(painter, parts))[1] if parts.shard else by_itself
     else:
+        samples = None if parts.shard else Samples.of(
+            pipe, painter, held.states["validation"], book, p, n_people=parts.preset.shown_people,
+            backbone=parts.preset.backbone, side_px=parts.side_px(pipe), work=held.work,
+        )  # fmt: skip
         measured = train_painting(
-            painter, parts.preset, p, {**held.states}, book, {**aligned}, cut=_cut(painter, parts),
+            painter, parts.preset, p, {**held.states}, book, {**aligned},
             work=held.work, made_from=held.made_from, deadline=deadline, say=say,
+            show=None if samples is None else samples.paint, cut=_cut(painter, parts),
         )  # fmt: skip
     if not ranks.is_first() and not parts.shard:
         return None

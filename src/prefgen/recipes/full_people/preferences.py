@@ -34,7 +34,7 @@ QUESTIONS_AT_ONCE = 1
 """Examined people in one batch."""
 
 
-def with_pictures(one: Pack, pictures: Mapping[int, Tensor]) -> Pack:
+def with_pictures(one: Pack, pictures: Mapping[int, Any]) -> Pack:
     """A pack whose pictures, told by their keys, are their tokens."""
 
     def shown(parts: Sequence[Any]) -> list[Any]:
@@ -53,7 +53,7 @@ def keys_in(one: Pack) -> list[int]:
 def seen_packs(people: People, packs: Sequence[Pack]) -> list[Pack]:
     """Packs with the tokens of their pictures."""
     keys = sorted({key for one in packs for key in keys_in(one)})
-    pictures = dict(zip(keys, people.rows("tokens", keys)))
+    pictures = dict(zip(keys, people.pictures(keys)))
     return [with_pictures(one, pictures) for one in packs]
 
 

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from prefgen.history.collect import CollectedPerson, people_in
 from prefgen.history.splits import Split
+from prefgen.mllm.vision import Seen
 from prefgen.pipeline.embed import picture_features
 from prefgen.pipeline.stored import MAX_STORED_PX
 from prefgen.recipes.autoencoder import as_batch
@@ -40,7 +41,11 @@ KEYS_A_FILE = 2**20
 
 class SeesPictures(Protocol):
     """Frozen encoders: at most `longest_px` a side is looked at, and what is seen of n pictures is float16 `tokens`
-    [n, n_tokens, d_lm], `clip` [n, d_clip] and `latents` [n, channels, h, w]."""
+    [n, n_tokens, d_lm], `clip` [n, d_clip] and `latents` [n, channels, h, w].
+
+    Where pictures differ in their tokens, `tokens` are as many as the longest has, zeros behind the `n_tokens` [n] of
+    a picture; `deeper` [n, n_tokens, n_levels, d_lm] and `grid` [n, 3] are a `Seen`'s, where the family has them.
+    """
 
     longest_px: int
 
@@ -111,6 +116,21 @@ class People:
         if not len(keys):
             return torch.zeros(0, *_file(self.files[0]).get_slice(name).get_shape()[1:])
         return torch.stack([self._row(name, key).float() for key in keys])
+
+    def pictures(self, keys: Sequence[int]) -> list[Tensor | Seen]:
+        """Some pictures as `PreferenceMLLM.batch` takes them: tokens float32 [n_tokens, d_lm], with what belongs to
+        them where pictures differ in their tokens."""
+        return [self._picture(key) for key in keys]
+
+    def _picture(self, key: int) -> Tensor | Seen:
+        tokens = self._row("tokens", key).float()
+        names = set(_file(self.files[key // KEYS_A_FILE]).keys())
+        if "n_tokens" not in names:
+            return tokens
+        n = int(self._row("n_tokens", key))
+        deeper = self._row("deeper", key)[:n].float().unbind(1) if "deeper" in names else ()
+        grid = tuple(self._row("grid", key).tolist()) if "grid" in names else None
+        return Seen(tokens=tokens[:n], deeper=deeper, grid=grid)
 
     def _row(self, name: str, key: int) -> Tensor:
         number, row = divmod(key, KEYS_A_FILE)
@@ -202,4 +222,15 @@ def _write(path: Path, people: Sequence[CollectedPerson], number: int, eyes: See
         told.append(to_json(person_of(collected.user_id, items, number * KEYS_A_FILE + n_rows)))
         seen.append(eyes.see([item.image for item in items]))
         n_rows += len(items)
-    save_tensors(path, {name: torch.cat([one[name] for one in seen]) for name in seen[0]}, {"people": told})
+    save_tensors(path, {name: joined([one[name] for one in seen]) for name in seen[0]}, {"people": told})
+
+
+def joined(rows: Sequence[Tensor]) -> Tensor:
+    """Rows of several people, [n, length, ...] each, in one tensor; zeros behind those that are shorter."""
+    if rows[0].ndim < 3:
+        return torch.cat(list(rows))
+    longest = max(one.shape[1] for one in rows)
+    out = rows[0].new_zeros(sum(map(len, rows)), longest, *rows[0].shape[2:])
+    for one, place in zip(rows, out.split([len(one) for one in rows])):
+        place[:, : one.shape[1]] = one
+    return out

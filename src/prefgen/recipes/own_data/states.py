@@ -135,7 +135,7 @@ def _read(
         told = []
         for variant in range(n_variants):
             history = case_of(people, place, variant).history
-            tokens = people.rows("tokens", [o.key for o in history])
+            tokens = people.pictures([o.key for o in history])
             pictures = dict(zip([o.key for o in history], tokens))
             told.append([replace(item, picture=pictures[item.picture]) for item in as_told(history)])
         states = mllm.encode_told(told, layers)
