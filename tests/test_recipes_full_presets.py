@@ -289,7 +289,7 @@ def test_what_is_cut_in_turn_is_almost_all_of_a_network(name: str) -> None:
     layers = layers_of(model)
     assert len({id(layer) for layer in layers}) == len(layers) >= 24
     in_layers = {id(p): p.numel() for layer in layers for p in layer.parameters()}
-    assert sum(in_layers.values()) > {"smolvlm": 0.8}.get(name, 0.9) * n_all
+    assert sum(in_layers.values()) > {"smolvlm": 0.8}.get(name, 0.85) * n_all, "but for large vocabularies"
     assert gathered < 0.3 * n_all
 
 
