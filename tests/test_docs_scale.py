@@ -107,15 +107,15 @@ def check_tokens(folder: Path, model: Path) -> None:
         torch.testing.assert_close(stored.dislike, truth.dislike, atol=1e-3, rtol=1e-3)
 
 
-def test_the_verb_embeds_everybody_once_and_the_page_reads_them(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_verb_embeds_everybody_once_and_the_page_reads_them(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = words_of(EMBEDS[0])[1:]
     assert status_of(words) == 0, capsys.readouterr().err
     assert capsys.readouterr().out.strip() == f"{len(COLOURS)} people embedded, 0 were there before, 0 left out"
     check_tokens(Path("tokens"), here / "model")
     [block] = blocks(PAGE, "python")
-    assert torch.equal(block.run()["tokens"].like, stored_tokens(Path("tokens"), read_index(Path("tokens"))["person-7"]).like)
+    assert torch.equal(
+        block.run()["tokens"].like, stored_tokens(Path("tokens"), read_index(Path("tokens"))["person-7"]).like
+    )
     assert status_of([*words, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told == {"out": "tokens", "n_now": 0, "n_before": len(COLOURS), "failed": {}}
@@ -143,7 +143,9 @@ def test_the_verb_names_who_is_left_out_and_refuses_what_it_cannot_do(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("command", EMBEDS[1:])
-def test_ray_embeds(command: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ray_embeds(
+    command: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Two workers stand for 8 and 64, a cluster started here for the one at HOST, this folder for `/shared`."""
     import ray
     from ray.cluster_utils import Cluster
@@ -153,7 +155,9 @@ def test_ray_embeds(command: str, here: Path, monkeypatch: pytest.MonkeyPatch, c
     cluster = None
     if command.startswith("RAY_ADDRESS="):
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 6, "include_dashboard": False})
-        command = swapped(command, {"HOST:6379": cluster.address, "/shared/": f"{here}/", "--workers 64": "--workers 2"})
+        command = swapped(
+            command, {"HOST:6379": cluster.address, "/shared/": f"{here}/", "--workers 64": "--workers 2"}
+        )
         setting, command = command.split(" ", 1)
         monkeypatch.setenv(*setting.split("="))
     else:
