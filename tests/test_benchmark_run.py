@@ -15,7 +15,7 @@ from prefgen.benchmark.methods import METHODS
 from prefgen.benchmark.methods.prompt import PromptMethod
 from prefgen.benchmark.ood import dog_rows, emoji_agent, emoji_rows, pair_accuracy, read_emoji, right_halves
 from prefgen.benchmark.population import members_of
-from prefgen.benchmark.run import FULL, QUICK, Plan, planned, run_bench, weights_sha256
+from prefgen.benchmark.run import FULL, QUICK, WEIGHTS, Plan, planned, run_bench, weights_folder, weights_sha256
 from prefgen.core import ConfigError, InputError
 
 TINY = Plan(n_users=2, n_prompts=1, n_seeds=2, n_reserved=1, n_steps=1)
@@ -80,6 +80,17 @@ def test_the_weights_hash_depends_on_names_and_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").rename(tmp_path / "b.safetensors")
     assert weights_sha256(tmp_path) != one
     assert weights_sha256(None) == "unknown"
+
+
+def test_a_folder_of_the_same_name_is_not_taken_for_the_shipped_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("embedded", "mine"):
+        Path(name).mkdir()
+    assert weights_folder("embedded") == WEIGHTS / "embedded"
+    assert weights_folder("mine") == Path("mine")
+    assert weights_folder("nobody/has-this") is None
 
 
 def _emoji_folder(folder: Path, n_concepts: int = 14) -> Path:

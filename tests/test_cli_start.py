@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from pathlib import Path
 
@@ -12,10 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+from pages import blocks, commands
 from tiny_untrained import save_adapters, save_base, save_vlm
 
-DOCS = (Path(__file__).parents[1] / "docs" / "day_one.md").read_text()
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", DOCS, re.DOTALL) for line in block.strip().splitlines()]
+PAGE = "docs/day_one.md"
+COMMANDS = commands(PAGE)
 PROMPT = "a fox by a lake"
 
 
@@ -84,16 +84,14 @@ def test_every_command_of_the_page_runs(command: str, start, answers) -> None:
 
 
 def test_the_pages_python_runs(places: dict[str, str], pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
-    for name, folder in places.items():
-        code = code.replace(f'"{name}"', repr(folder))
-    code = code.replace("seed=7)", "seed=7, num_inference_steps=2)")
+    [block] = blocks(PAGE, "python")
+    base = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     monkeypatch.chdir(pictures)
     monkeypatch.setattr("prefgen.pipeline.untrained.model.STOCK", places["h94/IP-Adapter"])
     from prefgen.pipeline.untrained import UntrainedModel
 
     monkeypatch.setitem(UntrainedModel.by_ip_adapter.__kwdefaults__, "adapter", places["h94/IP-Adapter"])
-    exec(compile(code, "day_one.md", "exec"), {})
+    block.run({base: places[base], "seed=7)": "seed=7, num_inference_steps=2)"})
     for way in ("words", "ip-adapter", "fabric"):
         assert Path(f"{way}.png").is_file()
 

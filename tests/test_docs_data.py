@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from pages import blocks, commands, words_of
 from prefgen.cli.main import status_of
 from prefgen.history.collect import people_in
 from raw_choices import bytes_under, picture, steady_choices, write
@@ -16,14 +18,8 @@ from test_agents_writers import GOOD, Server, completion
 from test_collect_sources import FRAME_SCHEMA, frame, own_folders, release
 from tiny_diffusion import tiny_pipeline
 
-GUIDE = Path(__file__).parents[1] / "docs" / "data.md"
-
-
-def commands() -> list[str]:
-    """The guide's `prefgen` lines, comments cut off."""
-    blocks = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
-    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("prefgen ")]
+PAGE = "docs/data.md"
+KEY = "a-key"
 
 
 def prepared(folder: Path) -> None:
@@ -35,6 +31,18 @@ def prepared(folder: Path) -> None:
     release(folder / "ARCHIVES").rename(folder / "BENCH.json")
     (folder / "WORDS.json").write_text(json.dumps({"1": ["muted", "gold"]}))
     tiny_pipeline().save_pretrained(folder / "PIPELINE")
+    (folder / "side").mkdir()
+    (folder / "side" / "attributes.pkl").write_bytes(pickle.dumps({"1": ["muted", "gold"]}))
+
+
+def turned_into_json(command: str) -> None:
+    """What the page's container runs, run here: nobody's images of containers are fetched by a test."""
+    *options, code = words_of(command)
+    assert options[:2] == ["docker", "run"]
+    assert options[options.index("--network") + 1] == "none"
+    assert options[-3:] == ["python:3.11", "python", "-c"]
+    subprocess.run([sys.executable, "-c", code.replace("/side/", "side/")], check=True)
+    assert json.loads(Path("side/attributes.json").read_text()) == json.loads(Path("WORDS.json").read_text())
 
 
 def test_the_guides_commands(
@@ -44,13 +52,20 @@ def test_the_guides_commands(
     monkeypatch.chdir(tmp_path)
     written = {**GOOD, "liked": {"palette": ["gold"], "medium": ["ink"]}}
     server = Server((200, completion(json.dumps(written))))
-    ran = commands()
-    assert len(ran) == 16
-    for line in ran:
-        words = shlex.split(line.replace("LLM_URL", server.url))
-        status = status_of(words[1:])
-        assert status == 0, f"{line}\n{capsys.readouterr().err}"
+    for line in commands(PAGE):
+        name, *words = words_of(line.replace("LLM_URL", server.url))
+        if name == "docker":
+            turned_into_json(line)
+        elif name == "export":
+            monkeypatch.setenv(words[0].split("=")[0], KEY)
+        elif name != "pip":  # from an index; that the extra exists is checked for every page
+            assert name == "prefgen", line
+            status = status_of(words)
+            assert status == 0, f"{line}\n{capsys.readouterr().err}"
     server.close()
+    assert {headers["Authorization"] for _, headers, _ in server.asked} == {f"Bearer {KEY}"}
+    [block] = blocks(PAGE, "python")
+    assert len(block.run()["history"].liked) == 6
     assert {person.user_id for person in people_in("PEOPLE")} == {"1", "2", "3"}
     rows = [json.loads(row) for row in Path("PEOPLE/one.jsonl").read_text().splitlines()]
     assert len(rows) == 12

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +10,12 @@ from PIL import Image
 
 from conftest import plain
 from fake_hub import FakeHub, installed
+from pages import PYTHON, ROOT, SHELL, blocks, commands_of, words_of
 from prefgen.cli.main import status_of
 from prefgen.core import ProfileError
 from raw_choices import bytes_under
 from tiny_own_data import start_folder
 
-ROOT = Path(__file__).parents[1]
-GUIDE = (ROOT / "docs" / "hub.md").read_text(encoding="utf-8")
 MODEL, ADAPTER = "someone/their-model", "someone/their-adapter"
 
 
@@ -39,15 +36,15 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
 def test_every_command_and_block_of_the_page_runs_in_order(
     hub: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    blocks = re.findall(r"```(sh|python)\n(.*?)```", GUIDE, re.DOTALL)
-    assert [kind for kind, _ in blocks] == ["sh", "python", "sh", "python", "sh", "python", "python"]
-    for kind, block in blocks:
-        if kind == "python":
-            exec(compile(block, "hub.md", "exec"), {})
+    given = blocks("docs/hub.md", *SHELL, *PYTHON)
+    assert [block.kind for block in given] == ["sh", "python", "sh", "python", "sh", "python", "python"]
+    for block in given:
+        if block.kind in PYTHON:
+            block.run()
             continue
-        for line in block.strip().splitlines():
+        for line in commands_of(block.text):
             before = bytes_under(tmp_path)
-            status = status_of(shlex.split(line)[1:])
+            status = status_of(words_of(line)[1:])
             printed = capsys.readouterr()
             assert status == 0, f"{line}\n{printed.err}"
             assert "--dry-run" not in line or bytes_under(tmp_path) == before

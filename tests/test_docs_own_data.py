@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from glob import glob
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from pages import blocks, commands, page_text, words_of
 from prefgen.cli.main import status_of
 from prefgen.history.collect import people_in
 from prefgen.history.splits import SPLITS, split_of
@@ -23,7 +23,8 @@ from raw_choices import bytes_under, choice, write
 from tiny_own_data import coloured, smallest, start_folder
 from tiny_published import published_preset
 
-GUIDE = (Path(__file__).parents[1] / "docs" / "train_on_your_data.md").read_text(encoding="utf-8")
+PAGE = "docs/train_on_your_data.md"
+GUIDE = page_text(PAGE)
 NAMES = (
     "ann",
     "ben",
@@ -51,13 +52,6 @@ SIZE = {
     "adapter_samples": 16,
 }
 """What `--preset tiny` is here. Simulated people are painted at 64 pixels, which the random model cannot see: none."""
-
-
-def commands() -> list[str]:
-    """The guide's `prefgen` lines, comments cut off."""
-    blocks = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
-    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line]
 
 
 def own_people(folder: Path) -> None:
@@ -103,8 +97,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_command_of_the_page_runs_in_order(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out: dict[str, str] = {}
     capsys.readouterr()
-    for line in commands():
-        words = [word for part in shlex.split(line) for word in (sorted(glob(part)) if "*" in part else [part])]
+    for line in commands(PAGE):
+        words = words_of(line)
         assert words[0] == "prefgen", line
         before = bytes_under(here) if "--dry-run" in words else None
         status = status_of(words[1:])
@@ -169,8 +163,8 @@ def _stage_kept(model: str, name: str) -> bool:
 
 def test_the_pages_python_runs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("embedded").rename("MODEL")
-    [block] = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    exec(compile(block, "train_on_your_data.md", "exec"), {})
+    [block] = blocks(PAGE, "python")
+    block.run()
     with Image.open("fox.png") as image:
         assert image.size[0] >= 16
     assert capsys.readouterr().out.strip()

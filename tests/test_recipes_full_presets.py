@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pages import commands, words_of
 from prefgen.core import ConfigError, ModelError
 from prefgen.mllm import language_model
 from prefgen.mllm.lora import LANGUAGE_MODEL
@@ -360,10 +361,9 @@ def test_the_tokens_of_a_picture_are_those_that_the_processor_gives() -> None:
 
 
 def test_the_commands_on_the_page_run(cli, monkeypatch: pytest.MonkeyPatch, cheap: None) -> None:
-    page = (Path(__file__).parents[1] / "docs" / "backbones.md").read_text()
-    commands = re.findall(r"^prefgen (train .*)$", page, re.MULTILINE)
-    assert len(commands) == 4
-    for command in commands:
-        status, out, err = cli(*command.split())
+    given = commands("docs/backbones.md")
+    assert len(given) == 4
+    for command in given:
+        status, out, err = cli(*words_of(command)[1:])
         assert status == 0, err
         assert "sd15" in out or "stage adapter" in out

@@ -56,8 +56,11 @@ FULL = Plan(n_users=96, n_prompts=4, n_seeds=4, n_reserved=2)
 
 
 def weights_folder(name: str | Path) -> Path | None:
-    """The folder of a model that lies on this machine: a path, or a name of the shipped weights."""
-    for folder in (Path(name), WEIGHTS / str(name)):
+    """The folder of a model that lies on this machine: a name of the shipped weights, or a path.
+
+    As `PrefGen.from_pretrained` has it, the shipped `embedded` is meant even where a folder of that name lies here.
+    """
+    for folder in (WEIGHTS / str(name), Path(name)):
         if folder.is_dir():
             return folder
     return None

@@ -28,7 +28,8 @@ Work = Callable[[Any], Any]
 def each(
     make: Callable[[], Work], pieces: Iterable[Any], *, engine: str = "local", n_workers: int = 1
 ) -> Iterator[Any]:
-    """What `make()(piece)` tells of every piece, in any order; `make` is called once in each worker.
+    """What `make()(piece)` tells of every piece, in any order; `make` is called once in each worker, here not before
+    there is a piece.
 
     With `ray`, `make` must be importable on the workers (a module's function, or a `partial` of one). The cluster is
     the one of `RAY_ADDRESS`, else one on this machine for as long as the work lasts.
@@ -42,8 +43,9 @@ def each(
     if engine == "ray":
         yield from _on_ray(make, pieces, n_workers)
         return
-    work = make()
+    work: Work | None = None
     for piece in pieces:
+        work = work or make()  # not before the first piece is read: what is wrong with it need not wait for a model
         yield work(piece)
 
 

@@ -79,7 +79,8 @@ def _is_parquet(path: Path) -> bool:
     if path.suffix != ".parquet":
         raise InputError(f"{path.name} is neither .jsonl nor .parquet", hint="a manifest of people is named so")
     if not find_spec("pyarrow"):
-        raise ConfigError("a Parquet manifest needs pyarrow, which is not installed", hint="pip install 'prefgen[ray]'")
+        hint = "pip install 'prefgen[data]'"
+        raise ConfigError("a Parquet manifest needs pyarrow, which is not installed", hint=hint)
     return True
 
 
