@@ -229,3 +229,17 @@ def pictures(tmp_path: Path) -> Path:
     rows = [{"image": "likes/red.png", "side": "like"}, {"image": "dislikes/blue.png", "side": "dislike"}]
     (tmp_path / "history.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return tmp_path
+
+
+@pytest.fixture
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that cost nothing to count, twice as much without checkpointing; parameters are counted as ever."""
+    from prefgen.recipes import full_plan
+    from prefgen.recipes.counting import StepCount
+
+    def step(*_: Any, checkpointing: bool, batch: int, **__: Any) -> StepCount:
+        flops, held = (4 * 10**12, 2 * 2**30) if checkpointing else (3 * 10**12, 12 * 2**30)
+        return StepCount(flops=flops * batch, held=held * batch)
+
+    monkeypatch.setattr(full_plan, "adapter_step", step)
+    monkeypatch.setattr(full_plan, "lora_step", step)

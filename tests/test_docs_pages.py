@@ -30,7 +30,7 @@ that it does not know."""
 PROGRAMS = ("prefgen", "pip", "python", "make", "torchrun", "accelerate", "docker", "export", "RAY_ADDRESS=")
 FOREIGN = {
     "torchrun": ("--standalone", "--nproc_per_node", "--nnodes", "--rdzv_backend", "--rdzv_endpoint"),
-    "accelerate": ("--multi_gpu", "--num_processes", "--cpu"),
+    "accelerate": ("--multi_gpu", "--num_processes", "--cpu", "--config_file"),
     "docker": ("--rm", "--network", "--read-only", "--tmpfs"),
     "pip": ("--index-url",),
     "benchmarks/full_size.py": ("--counted",),

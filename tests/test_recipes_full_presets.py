@@ -6,7 +6,6 @@ import json
 import re
 from dataclasses import FrozenInstanceError
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -40,19 +39,6 @@ PUBLISHED = {
 """Parameters as the weight files of the models have them."""
 ROUNDED = {"sd3": (2.24e9, 0.02), "idefics3": (8.46e9, 1e-3), "qwen3-vl": (4.44e9, 1e-3)}
 """Parameters as the models' pages round them, and how far from that a count may be."""
-
-
-@pytest.fixture
-def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps that cost nothing to count, twice as much without checkpointing; parameters are counted as ever."""
-    from prefgen.recipes.counting import StepCount
-
-    def step(*_: Any, checkpointing: bool, batch: int, **__: Any) -> StepCount:
-        flops, held = (4 * 10**12, 2 * GIB) if checkpointing else (3 * 10**12, 12 * GIB)
-        return StepCount(flops=flops * batch, held=held * batch)
-
-    monkeypatch.setattr(full_plan, "adapter_step", step)
-    monkeypatch.setattr(full_plan, "lora_step", step)
 
 
 @pytest.mark.parametrize("name", [*BACKBONES, *MLLMS])
