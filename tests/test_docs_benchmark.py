@@ -16,6 +16,7 @@ from prefgen.benchmark.ablations import QUESTIONS
 from prefgen.benchmark.chain import Sampling
 from prefgen.benchmark.methods import METHODS, QUICK_METHODS
 from prefgen.cli.main import status_of
+from prefgen.recipes.presets import preset_named
 from prefgen.study import read_key, read_study
 from small_study import answer_all
 from test_benchmark_prediction import _dogs
@@ -122,9 +123,12 @@ def test_what_the_page_says_of_numbers_is_so() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_encoders_are_trained_anew(ran: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shipped model; every variant with one seed, 64 samples and twelve people in place of 3, 40,000 and 1,500."""
+    """The shipped model; every variant with one seed, 64 samples, twelve people and 64 pictures in place of 3, 40,000,
+    1,500 and all."""
     from prefgen.recipes import retrained
 
+    few_pictures = preset_named("embedded").with_overrides(n_pictures=64)
+    monkeypatch.setattr("prefgen.recipes.retrained.run.preset_named", lambda _: few_pictures)
     few = partial(retrained.retrain, seeds=(0,), n_samples=64, n_training_people=12)
     monkeypatch.setattr(retrained, "retrain", few)
     [command] = RETRAINED

@@ -77,7 +77,9 @@ def test_a_command_says_what_to_install(
     without(package)
     assert status_of(words) == 2
     printed = capsys.readouterr()
-    error, hint = printed.err.strip().splitlines()
+    *_, error, hint = printed.err.strip().splitlines()
+    assert error.startswith("error: ")
+    assert "Traceback" not in printed.err
     assert (printed.out, package.lower() in error.lower()) == ("", True)
     assert hint == f"hint: pip install 'prefgen[{extra}]'"
     assert not list(Path("out").rglob("*.*"))
