@@ -78,6 +78,8 @@ def test_a_command_says_what_to_install(
     assert status_of(words) == 2
     printed = capsys.readouterr()
     *_, error, hint = printed.err.strip().splitlines()  # before them a library may say that it looks for kernels
+    assert error.startswith("error: ")
+    assert "Traceback" not in printed.err
     assert (printed.out, package.lower() in error.lower()) == ("", True)
     assert hint == f"hint: pip install 'prefgen[{extra}]'"
     assert not list(Path("out").rglob("*.*"))
