@@ -122,9 +122,8 @@ def train_personal_on(c: Context, p: OwnDataPreset, start: Path, states: dict[st
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         rows = rows_at(states["train"], step, p.adapter_batch - n_twins, p.n_variants, p.seed)
         flow = painter.flow(states["train"], rows, generator, elected=step % 2 == 0).mean()
-        tie = (
-            0 * next(x for x in model.parameters() if x.requires_grad).sum()
-        )  # a step that hears nobody has a way back
+        learned = next(x for x in model.parameters() if x.requires_grad)
+        tie = 0 * learned.sum()  # a step in which nobody is heard has a way back too
         if twins is None:
             return {"loss": flow + tie, "flow": flow}
         drawn = TwinRows(twins, numpy_rng("own twins", p.seed, step), n_twins, DISLIKED_ROWS)
