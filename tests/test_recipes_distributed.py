@@ -166,10 +166,11 @@ def test_fewer_rows_than_ranks_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
         ranks.own([1, 2])
 
 
-WORLD = """
+WORLD = r"""
+import os
 from prefgen.recipes import ranks
 with ranks.joined():
-    print("world", ranks.n_ranks(), flush=True)
+    os.write(1, f"world {ranks.n_ranks()}\n".encode())  # at once: two ranks write to one pipe
 """
 
 
@@ -259,7 +260,8 @@ def test_a_config_of_accelerate_that_cuts_weights_is_not_taken_for_one_that_does
 def test_the_whole_chain_on_two_ranks_trains_as_on_one(tmp_path: Path) -> None:
     """Every stage with its real loss, in float32. Stages stand on one another, so rounding grows from stage to stage;
     first losses agree to a hundredth. Later ones may part further: a stage stands on weights that were rounded to half
-    precision, and evidence learns fast (0.14 after 16 steps; every other stage 0.02 at most)."""
+    precision, and evidence learns fast (0.14 after 16 steps; every other stage 0.02 at most), from words that it has
+    just learned to read (0.02 in its first loss on one kind of CPU, below 0.01 on others)."""
     seen = []
     for n in (1, 2):
         folder = tmp_path / str(n)
@@ -271,7 +273,7 @@ def test_the_whole_chain_on_two_ranks_trains_as_on_one(tmp_path: Path) -> None:
     assert set(first) == set(second) == set(one_alone)
     assert len(first) > 12
     for name, losses in one_alone.items():
-        assert furthest(first[name][:1], losses[:1]) < 1e-2, name
+        assert furthest(first[name][:1], losses[:1]) < (5e-2 if name == "evidence" else 1e-2), name
         assert furthest(first[name], losses) < (0.3 if name == "evidence" else 5e-2), name
         assert furthest(second[name], first[name]) < 1e-6, name
     for part in ("vae", "unet", "text_encoder", "image_encoder", "mllm", "evidence", "user_encoder", "adapter"):
