@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 import warnings
@@ -53,6 +54,7 @@ def run(arguments: list[str] | None = None) -> None:
     """The console entry point: runs a verb, prints any error as `error:` and `hint:`, and exits."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # the libraries' advice to programmers; our own warnings are logged
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it looks for kernels on the hub as it is imported
     sys.exit(status_of(arguments))
 
 
